@@ -1,0 +1,156 @@
+"""The records of the log: frozen, versioned, JSON on the wire.
+
+An event has an id that its writer makes (so that a retry is the same event), a kind that names its
+stream, and a schema number. `decode` upgrades what an older release wrote.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NewType
+
+import orjson
+
+CompletionId = NewType("CompletionId", str)
+FeedbackId = NewType("FeedbackId", str)
+RoundId = NewType("RoundId", str)
+Version = NewType("Version", str)
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_id(prefix: str) -> str:
+    """A sortable id: prefix, 48 bits of milliseconds and 80 random bits, Crockford base 32."""
+    value = (int(time.time() * 1000) << 80) | int.from_bytes(os.urandom(10))
+    digits = []
+    for _ in range(26):
+        value, digit = divmod(value, 32)
+        digits.append(_ALPHABET[digit])
+    return prefix + "".join(reversed(digits))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One completion of a candidate set."""
+
+    index: int
+    text: str
+    token_ids: list[int]  # as the engine sampled them, the stop token included
+    logprobs: list[float]  # behaviour log-probabilities, nats, one per token id
+    finish_reason: str | None
+    blocked: bool = False  # moderation withheld it from the client
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """A request and the answers to it. Written by the gateway when `store` is not false."""
+
+    kind: ClassVar[str] = "completions"
+    schema: ClassVar[int] = 1
+
+    id: str  # chatcmpl-… or cmpl-…
+    created: float  # unix seconds
+    key_id: str
+    tenant: str
+    endpoint: str  # "chat" | "text"
+    request: dict[str, Any]  # messages or prompt, and sampling parameters
+    prompt_ids: list[int]
+    choices: list[Choice]
+    version: str  # at the first token
+    version_last: str  # at the last token; another one than `version` = mixed, never trained on
+    digest: str  # SHA-256 of the version's weights
+    latency_ms: float
+    end_user: str | None = None  # `user` of the request
+    metadata: dict[str, str] = field(default_factory=dict)
+    moderation: dict[str, Any] = field(default_factory=dict)  # {"prompt": scores, "choices": [scores]}
+    complete: bool = True  # false: the client left or the engine failed in mid-answer
+
+    @property
+    def is_mixed(self) -> bool:
+        return self.version != self.version_last
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feedback:
+    """One judgement of one person. `body` is the JSON of a feedback.judgements model."""
+
+    kind: ClassVar[str] = "feedback"
+    schema: ClassVar[int] = 1
+
+    id: str  # fbk_…
+    created: float
+    form: str  # ranking | comparison | rating | demonstration | comment
+    labeler: str  # labeler id, or the API key id when the developer's own users judge
+    tenant: str
+    completion_ids: list[str]  # what it is about; empty for a demonstration without parent
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moderated:
+    """A text that moderation refused, without the text: what was decided and why."""
+
+    kind: ClassVar[str] = "moderation"
+    schema: ClassVar[int] = 1
+
+    id: str  # mod_…
+    created: float
+    key_id: str
+    stage: str  # prompt | completion
+    scores: dict[str, float]
+    blocked: list[str]  # categories over their threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundChanged:
+    """A step of a round began, ended or failed; a version went live or was taken back."""
+
+    kind: ClassVar[str] = "rounds"
+    schema: ClassVar[int] = 1
+
+    id: str
+    created: float
+    round_id: str
+    what: str  # started | step_done | failed | gate_refused | published | finished
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Somebody with the admin scope changed something."""
+
+    kind: ClassVar[str] = "audit"
+    schema: ClassVar[int] = 1
+
+    id: str
+    created: float
+    actor: str
+    action: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+Event = Completion | Feedback | Moderated | RoundChanged | Audit
+
+_TYPES: dict[str, type[Event]] = {
+    cls.kind: cls for cls in (Completion, Feedback, Moderated, RoundChanged, Audit)
+}
+
+
+def encode(event: Event) -> bytes:
+    """JSON of an event with its schema number."""
+    return orjson.dumps({"schema": event.schema, **dataclasses.asdict(event)})
+
+
+def decode(kind: str, data: bytes) -> Event:
+    """An event from its JSON. Raises ValueError for a schema newer than this release."""
+    fields = orjson.loads(data)
+    cls = _TYPES[kind]
+    schema = fields.pop("schema")
+    if schema > cls.schema:
+        raise ValueError(f"{kind} event of schema {schema}: written by a newer hone; upgrade this one")
+    if cls is Completion:
+        fields["choices"] = [Choice(**choice) for choice in fields["choices"]]
+    return cls(**fields)

@@ -1,0 +1,106 @@
+"""The gateway's way to the log: Redis, else the outbox on this machine's disk.
+
+1. While the outbox is empty an event goes to Redis.
+2. If Redis does not take it in time, it goes to the outbox; so do all after it, which keeps their order.
+3. A task drains the outbox, oldest first. The log's append-once script makes a lost reply harmless.
+
+`append` returns when the event survives `kill -9` of this process, whichever way it went.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+
+import redis
+import redis.asyncio
+
+from feedback import eventlog
+from feedback.connection import connect_async
+from feedback.events import Event
+from feedback.outbox import Outbox
+from feedback.settings import FeedbackSettings
+
+log = logging.getLogger(__name__)
+
+AWAY = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, OSError)
+_RECENT = 2_000  # completions remembered, so that feedback on them is possible while Redis is away
+_DRAIN_EVERY_S = 0.5
+
+
+class Journal:
+    """One per gateway process. State: the outbox, and the newest events in memory."""
+
+    def __init__(self, settings: FeedbackSettings, client: redis.asyncio.Redis | None = None) -> None:
+        self.redis = client or connect_async(settings.redis_url)
+        self._outbox = Outbox(settings.outbox_path)
+        self._waiting = self._outbox.depth()
+        self._recent: OrderedDict[str, Event] = OrderedDict()
+        self._turn = asyncio.Lock()
+        self._drainer: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._drainer = asyncio.create_task(self._drain_forever())
+
+    async def close(self) -> None:
+        """Drain what Redis takes at once; what it does not stays on disk."""
+        if self._drainer is not None:
+            self._drainer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._drainer
+        with contextlib.suppress(*AWAY):
+            await self._drain()
+        self._outbox.close()
+        await self.redis.aclose()
+
+    async def append(self, event: Event) -> bool:
+        """Make an event durable. True if it is new."""
+        self._remember(event)
+        if self._waiting == 0:
+            try:
+                return await eventlog.append_async(self.redis, event)
+            except AWAY as error:
+                log.warning("redis is away, events go to the outbox", extra={"error": str(error)})
+        async with self._turn:
+            is_new = await asyncio.to_thread(self._outbox.put, event)
+            self._waiting += is_new
+        return is_new
+
+    async def get(self, kind: str, event_id: str) -> Event | None:
+        """An event by id: from memory, Redis or the outbox. Raises redis.ConnectionError when only
+        Redis could know."""
+        event = self._recent.get(event_id)
+        if event is None and self._waiting:
+            event = await asyncio.to_thread(self._outbox.get, event_id)
+        if event is None:
+            event = await eventlog.get_async(self.redis, kind, event_id)
+        return event if event is not None and event.kind == kind else None
+
+    def depth(self) -> int:
+        """Events that wait in the outbox."""
+        return self._waiting
+
+    def _remember(self, event: Event) -> None:
+        self._recent[event.id] = event
+        if len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
+
+    async def _drain_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_DRAIN_EVERY_S)
+            if self._waiting == 0:
+                continue
+            try:
+                await self._drain()
+            except AWAY:
+                continue
+
+    async def _drain(self) -> None:
+        while rows := await asyncio.to_thread(self._outbox.head):
+            for seq, event in rows:
+                await eventlog.append_async(self.redis, event)
+                await asyncio.to_thread(self._outbox.remove, seq)
+        async with self._turn:  # nothing may slip in between the last look and the reset
+            self._waiting = await asyncio.to_thread(self._outbox.depth)

@@ -1,0 +1,48 @@
+"""Every Redis key of hone. A name is written here and nowhere else."""
+
+from __future__ import annotations
+
+PREFIX = "hone:"
+
+API_KEYS = PREFIX + "api_keys"  # hash: SHA-256 of the key -> ApiKey as JSON (serving.auth)
+POLICIES = PREFIX + "policies"  # hash: version -> PolicyRecord as JSON (serving.registry)
+ALIASES = PREFIX + "aliases"  # hash: production | canary | previous -> version
+POLICY_SEQ = PREFIX + "policy_seq"  # counter: the last version number given out, never reused
+LEASES = PREFIX + "assignment_leases"  # zset: completion id of a leased set -> lease end, unix s
+RANKABLE = PREFIX + "rankable"  # list: completion ids with n >= 2 that nobody has ranked yet
+LABELED = PREFIX + "labeled"  # set: "<completion id>:<labeler>" already judged
+
+ROUND_SEQ = PREFIX + "round_seq"  # counter: the last round number
+ROUND_ACTIVE = PREFIX + "round_active"  # string: id of the round under way
+ROUND_LEASE = PREFIX + "round_lease"  # string with TTL: fencing token of the worker on the round
+ROUND_FENCE = PREFIX + "round_fence"  # counter: fencing tokens
+ROUND_REQUESTED = PREFIX + "round_requested"  # string: somebody asked for a round; JSON of options
+LEARNING_PAUSED = PREFIX + "learning_paused"  # string: present = no round starts (kill switch)
+JUDGEMENTS_TRAINED = PREFIX + "judgements_trained"  # string: feedback stream id of the last snapshot
+
+KINDS = ("completions", "feedback", "moderation", "rounds", "audit")
+
+
+def stream(kind: str) -> str:
+    """Stream of one kind of event."""
+    return f"{PREFIX}log:{kind}"
+
+
+def index(kind: str) -> str:
+    """Hash: event id -> stream entry id. Makes an append happen once, and a look-up O(1)."""
+    return f"{PREFIX}index:{kind}"
+
+
+def round_state(round_id: str) -> str:
+    """Hash: phase, step, attempts, progress, error, times of one round."""
+    return f"{PREFIX}round:{round_id}"
+
+
+def limits(key_id: str, window: int) -> str:
+    """Counter of one key's requests in one minute (unix minutes)."""
+    return f"{PREFIX}limit:{key_id}:{window}"
+
+
+def idempotency(key_id: str, key: str) -> str:
+    """The first answer to an `Idempotency-Key`, kept for a day."""
+    return f"{PREFIX}idem:{key_id}:{key}"
