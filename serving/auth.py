@@ -1,0 +1,179 @@
+"""API keys: made, hashed, scoped, revoked; and who is calling.
+
+A key is 256 random bits, so a plain SHA-256 is enough to keep it by; what is stored cannot be used.
+The functions are for the CLI and the admin routes; `Authenticator` is the gateway's, and goes on
+working from memory while Redis is away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import cast
+
+import redis
+import redis.asyncio
+
+from feedback import keys
+from feedback.errors import BadRequest, Forbidden, NotFound, Unauthorized
+from feedback.events import new_id
+
+SCOPES = ("infer", "label", "admin")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiKey:
+    """What is known of a key, but not the key."""
+
+    id: str  # key_…
+    name: str
+    scopes: tuple[str, ...]  # of SCOPES
+    tenant: str
+    created: float  # unix seconds
+    requests_per_minute: int | None = None  # None: the gateway's default
+    store: bool = True  # whether completions are kept when a request does not say
+
+    def require(self, scope: str) -> None:
+        """Raises Forbidden."""
+        if scope not in self.scopes:
+            raise Forbidden(
+                f"this key has no scope '{scope}', only {', '.join(self.scopes)}; "
+                f"ask the operator for one: `hone keys create --scope {scope}`"
+            )
+
+
+def create_key(
+    client: redis.Redis,
+    *,
+    name: str,
+    scopes: Iterable[str],
+    tenant: str = "default",
+    requests_per_minute: int | None = None,
+    store: bool = True,
+) -> tuple[str, ApiKey]:
+    """Make a key. Returns the key itself, which nobody can show again, and its record."""
+    secret = "sk-" + secrets.token_urlsafe(32)
+    record = ApiKey(
+        id=new_id("key_"),
+        name=name,
+        scopes=_checked(scopes),
+        tenant=tenant,
+        created=time.time(),
+        requests_per_minute=requests_per_minute,
+        store=store,
+    )
+    client.hset(keys.API_KEYS, _digest(secret), _dump(record))
+    return secret, record
+
+
+def ensure_key(
+    client: redis.Redis, key: str, *, name: str, scopes: Iterable[str], tenant: str = "default"
+) -> ApiKey:
+    """Have this very key known, with these scopes. Repeating changes nothing but what is given."""
+    if not key.startswith("sk-") or len(key) < 20:
+        raise BadRequest("a key starts with 'sk-' and has 20 characters or more", param="key")
+    known = cast("bytes | None", client.hget(keys.API_KEYS, _digest(key)))
+    record = (
+        replace(_load(known), name=name, scopes=_checked(scopes), tenant=tenant)
+        if known
+        else ApiKey(
+            id=new_id("key_"),
+            name=name,
+            scopes=_checked(scopes),
+            tenant=tenant,
+            created=time.time(),
+        )
+    )
+    client.hset(keys.API_KEYS, _digest(key), _dump(record))
+    return record
+
+
+def list_keys(client: redis.Redis) -> list[ApiKey]:
+    """All keys, oldest first."""
+    stored = cast("dict[bytes, bytes]", client.hgetall(keys.API_KEYS))
+    return sorted(map(_load, stored.values()), key=lambda record: record.id)
+
+
+def revoke_key(client: redis.Redis, key_id: str) -> ApiKey:
+    """Forget a key; requests with it are 401 within a second. Raises NotFound."""
+    stored = cast("dict[bytes, bytes]", client.hgetall(keys.API_KEYS))
+    for digest, data in stored.items():
+        record = _load(data)
+        if record.id == key_id:
+            client.hdel(keys.API_KEYS, digest)
+            return record
+    raise NotFound(f"there is no key {key_id}; `hone keys list` shows what there is", param="id")
+
+
+class Authenticator:
+    """Knows every key by its hash. Refreshed with the registry; asks Redis about a new key."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._redis = client
+        self._stored: Mapping[bytes, bytes] | None = None
+        self._records: dict[str, ApiKey] = {}
+
+    def update(self, stored: Mapping[bytes, bytes]) -> None:
+        """Take over the whole hash of keys, as it is in Redis."""
+        if stored == self._stored:
+            return
+        self._stored = stored
+        self._records = {digest.decode(): _load(data) for digest, data in stored.items()}
+
+    def by_id(self, key_id: str) -> ApiKey | None:
+        """A key that is not revoked, by its id."""
+        return next((record for record in self._records.values() if record.id == key_id), None)
+
+    async def authenticate(self, authorization: str | None) -> ApiKey:
+        """The key of an `Authorization: Bearer sk-…` header. Raises Unauthorized."""
+        scheme, _, secret = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not secret:
+            raise Unauthorized("no API key: send the header 'Authorization: Bearer sk-…'")
+        return await self.identify(secret.strip())
+
+    async def identify(self, secret: str) -> ApiKey:
+        """The record of a key. Raises Unauthorized."""
+        digest = _digest(secret)
+        record = self._records.get(digest) or await self._ask(digest)
+        if record is None:
+            raise Unauthorized(
+                "this API key is not known here, or was revoked; `hone keys create` makes one"
+            )
+        return record
+
+    async def _ask(self, digest: str) -> ApiKey | None:
+        """A key that was made after the last refresh."""
+        try:
+            data = await cast("Awaitable[bytes | None]", self._redis.hget(keys.API_KEYS, digest))
+        except (redis.RedisError, OSError):
+            return None
+        if data is None:
+            return None
+        self._records[digest] = _load(data)
+        self._stored = None  # so that the next refresh counts, should this key be revoked by then
+        return self._records[digest]
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _checked(scopes: Iterable[str]) -> tuple[str, ...]:
+    wanted = tuple(dict.fromkeys(scopes))
+    unknown = [scope for scope in wanted if scope not in SCOPES]
+    if unknown or not wanted:
+        raise BadRequest(f"scopes are of {', '.join(SCOPES)}; not {unknown}", param="scopes")
+    return wanted
+
+
+def _dump(record: ApiKey) -> str:
+    return json.dumps(asdict(record))
+
+
+def _load(data: bytes) -> ApiKey:
+    fields = json.loads(data)
+    return ApiKey(**{**fields, "scopes": tuple(fields["scopes"])})

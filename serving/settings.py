@@ -1,0 +1,88 @@
+"""Where the gateway and an engine are, and their bounds. Read once at a process's start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+
+
+class ServingSettings(BaseSettings):
+    """Environment variables `HONE_SERVING_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="HONE_SERVING_", frozen=True)
+
+    data_dir: Path = Field(
+        default=Path(".hone"), description="Folder of models, policies, rounds and logs."
+    )
+    host: str = Field(default="127.0.0.1", description="Address the gateway listens on.")
+    port: int = Field(default=8000, ge=1, le=65535, description="Port the gateway listens on.")
+    base_model: Path = Field(
+        default=Path(),
+        validate_default=True,
+        description="Folder of the base model; default: the small one under data_dir.",
+    )
+    engine_urls: tuple[str, ...] = Field(
+        default=("http://127.0.0.1:8100",), min_length=1, description="The engines, a JSON list."
+    )
+    engine_port: int = Field(
+        default=8100, ge=1, le=65535, description="Port an engine listens on, on this machine."
+    )
+    engine_token: str = Field(
+        min_length=16,
+        repr=False,
+        description="Shared secret of gateway, workers and engines; 16 characters or more.",
+    )
+    moderation_url: str = Field(
+        default="http://127.0.0.1:8200", description="The moderation server."
+    )
+    moderation_required: bool = Field(
+        default=True,
+        description="Moderation away: true answers 503, false lets texts pass and counts them.",
+    )
+    max_body_bytes: int = Field(
+        default=1_000_000, ge=1_000, description="Largest request body, bytes; more is a 413."
+    )
+    default_requests_per_minute: int = Field(
+        default=600, ge=1, description="Limit of a key that was made without one."
+    )
+    limit_share_without_redis: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Share of a limit that one gateway gives while Redis is away: 1 / replicas.",
+    )
+    max_model_len: int = Field(
+        default=1024, ge=64, description="Longest prompt and answer together, tokens."
+    )
+    max_loras: int = Field(default=4, ge=1, description="Adapters an engine runs in one batch.")
+    max_lora_rank: int = Field(default=16, ge=1, description="Highest rank an engine takes.")
+    kv_cache_gib: float = Field(
+        default=1.0, gt=0, description="Memory of an engine's KV cache on CPU, GiB."
+    )
+    request_timeout_s: float = Field(
+        default=300.0, gt=0, description="Longest time an answer may take, seconds."
+    )
+    engine_wait_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="How long a request waits for a version that an engine is loading, seconds.",
+    )
+
+    @field_validator("base_model", mode="after")
+    @classmethod
+    def _default_model(cls, value: Path, info: Any) -> Path:
+        if value == Path():
+            return Path(info.data["data_dir"]) / "models" / DEFAULT_MODEL
+        return value
+
+    @field_validator("engine_urls", "moderation_url", mode="after")
+    @classmethod
+    def _no_slash(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(value, str):
+            return value.rstrip("/")
+        return tuple(url.rstrip("/") for url in value)
