@@ -32,6 +32,7 @@ class ServingSettings(BaseSettings):
     engine_port: int = Field(
         default=8100, ge=1, le=65535, description="Port an engine listens on, on this machine."
     )
+    engine_host: str = Field(default="127.0.0.1", description="Address an engine listens on.")
     engine_token: str = Field(
         min_length=16,
         repr=False,
@@ -61,6 +62,15 @@ class ServingSettings(BaseSettings):
     )
     max_loras: int = Field(default=4, ge=1, description="Adapters an engine runs in one batch.")
     max_lora_rank: int = Field(default=16, ge=1, description="Highest rank an engine takes.")
+    lora_target_modules: tuple[str, ...] = Field(
+        default=("o_proj", "down_proj"),
+        min_length=1,
+        description="Matrices an adapter may change; each one more slows every token. A JSON list.",
+    )
+    max_num_seqs: int = Field(default=32, ge=1, description="Answers an engine makes at a time.")
+    gpu_memory_fraction: float = Field(
+        default=0.5, gt=0, lt=1, description="Share of a GPU's memory for the engine; a trainer beside it needs the rest."
+    )
     kv_cache_gib: float = Field(
         default=1.0, gt=0, description="Memory of an engine's KV cache on CPU, GiB."
     )

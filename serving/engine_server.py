@@ -1,0 +1,59 @@
+"""`python -m serving engine`: vLLM's OpenAI server, with our policy endpoint inside it.
+
+This process becomes vLLM's (exec), so that its signals, memory and exit code are vLLM's own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+
+from serving.registry import BASE
+from serving.settings import ServingSettings
+
+
+def main(extra: Sequence[str] = ()) -> None:
+    """Start vLLM with `extra` arguments of its own appended."""
+    settings = ServingSettings()
+    command = arguments(settings, has_gpu=shutil.which("nvidia-smi") is not None)
+    os.environ.update(environment(settings))
+    os.execv(sys.executable, [*command, *extra])
+
+
+def arguments(settings: ServingSettings, *, has_gpu: bool) -> list[str]:
+    """The command line. `vllm serve` is not used: the CPU build lacks the metadata that it asks for."""
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    options: dict[str, str] = {
+        "model": str(settings.base_model),
+        "served-model-name": BASE,
+        "host": settings.engine_host,
+        "port": str(settings.engine_port),
+        "middleware": "serving.policy_endpoint.PolicyEndpoint",
+        "dtype": "bfloat16",
+        "max-model-len": str(settings.max_model_len),
+        "max-num-seqs": str(settings.max_num_seqs),
+        "max-loras": str(settings.max_loras),
+        "max-cpu-loras": str(2 * settings.max_loras),
+        "max-lora-rank": str(settings.max_lora_rank),
+        "uvicorn-log-level": "warning",
+    }
+    if has_gpu:
+        options["gpu-memory-utilization"] = str(settings.gpu_memory_fraction)
+    for name, value in options.items():
+        command += [f"--{name}", value]
+    # Adapters on few, large matrices: every adapted matrix costs time on every token (MEASURED).
+    command += ["--enable-lora", "--lora-target-modules", *settings.lora_target_modules]
+    if not has_gpu:
+        command.append("--enforce-eager")  # starts in a third of the time; compiling gains little on CPU
+    return command
+
+
+def environment(settings: ServingSettings) -> dict[str, str]:
+    return {
+        "VLLM_CPU_KVCACHE_SPACE": f"{settings.kv_cache_gib:g}",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_SERVER_DEV_MODE": "0",
+        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1" if settings.base_model.exists() else "0"),
+    }

@@ -1,0 +1,104 @@
+"""vLLM's HTTP, as hone uses it: one client class for the gateway, for publishing and for rollouts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from feedback.errors import HoneError, Refused, Unavailable
+
+VERSION_HEADER = "x-policy-version"  # request: the version the caller means; the engine refuses another
+FIRST_HEADER = "x-engine-version-first"
+LAST_HEADER = "x-engine-version-last"
+VERSION_COMMENT = b": engine-version "  # SSE: `: engine-version <first> <last>`, after the last chunk
+
+_CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=120, connect=2)
+_PROBE_TIMEOUT = aiohttp.ClientTimeout(total=3, connect=2)
+
+
+class Engine:
+    """One vLLM server with our policy endpoint. Raises Unavailable when it cannot be reached."""
+
+    def __init__(
+        self, url: str, token: str, session: aiohttp.ClientSession, *, request_timeout_s: float = 300
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._session = session
+        self._headers = {"authorization": f"Bearer {token}"}
+        self._timeout = aiohttp.ClientTimeout(total=request_timeout_s, connect=2)
+
+    async def policy(self) -> dict[str, Any]:
+        """What the engine has loaded."""
+        return await self._control("GET", "/policy", timeout=_PROBE_TIMEOUT)
+
+    async def load(self, version: str, path: str, digest: str) -> dict[str, Any]:
+        """Make the engine serve a version. Raises Refused with the reason; the engine then goes on
+        with what it had."""
+        body = {"version": version, "path": path, "digest": digest}
+        return await self._control("PUT", "/policy", body=body, timeout=_CONTROL_TIMEOUT)
+
+    async def unload(self, version: str) -> dict[str, Any]:
+        """Forget an adapter. Requests in flight on it finish."""
+        return await self._control("DELETE", f"/policy/{quote(version)}", timeout=_CONTROL_TIMEOUT)
+
+    async def open(
+        self, path: str, body: bytes | Mapping[str, Any], *, version: str | None = None
+    ) -> aiohttp.ClientResponse:
+        """Send a request and return when the answer's headers are there. The caller reads and closes.
+
+        `version` is checked by the engine: it answers 409 `policy_not_loaded` for any other.
+        """
+        headers = dict(self._headers) | {"content-type": "application/json"}
+        if version is not None:
+            headers[VERSION_HEADER] = version
+        data = {"data": body} if isinstance(body, bytes) else {"json": body}
+        try:
+            return await self._session.post(
+                self.url + path, headers=headers, timeout=self._timeout, **data
+            )
+        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+            raise Unavailable(f"no engine answers: {error}", retry_after_s=5) from error
+
+    async def completions(
+        self, body: Mapping[str, Any], *, version: str | None = None
+    ) -> dict[str, Any]:
+        """One non-streamed `/v1/completions`, as vLLM answers it. Raises HoneError with its message."""
+        response = await self.open("/v1/completions", body, version=version)
+        try:
+            async with response:
+                return await _json_or_raise(response)
+        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+            raise Unavailable(f"the engine broke off: {error}", retry_after_s=5) from error
+
+    async def _control(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: aiohttp.ClientTimeout,
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        try:
+            async with self._session.request(
+                method, self.url + path, headers=self._headers, json=body, timeout=timeout
+            ) as response:
+                return await _json_or_raise(response)
+        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+            raise Unavailable(f"no engine answers: {error!r}", retry_after_s=5) from error
+
+
+async def _json_or_raise(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    answer: dict[str, Any] = await response.json(content_type=None)
+    if response.status < 400:
+        return answer
+    error = answer.get("error") or {}
+    message = error.get("message") or f"the engine answered {response.status}"
+    if response.status == Refused.status:
+        raise Refused(message, code=error.get("code"))
+    if response.status >= 500:
+        raise Unavailable(message, retry_after_s=5)
+    raise HoneError(message, code=error.get("code"))

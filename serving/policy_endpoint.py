@@ -1,0 +1,292 @@
+"""An ASGI middleware inside vLLM's own server: `GET/PUT /policy`, `DELETE /policy/{version}`.
+
+`PUT /policy {version, path, digest}` is a local transaction:
+
+1. Check the checkpoint before touching anything (serving.artifact, serving.weights).
+2. Adapter: load it under its version name; nothing pauses, versions live side by side.
+   Full weights: pause (wait for what is in flight, up to a deadline, then freeze it), reload in
+   place, reset the prefix cache, set the weight version, resume.
+3. On any failure of a reload: load the last good weights again; if that fails too the process ends, and
+   whoever watches it starts it anew on the base.
+
+Every request must carry the engine token, `/health` excepted. Answers say which version made them,
+at their first and last token; the caller says which version it means, and another one is refused.
+vLLM's internals are used here and nowhere else; its dev-mode routes stay off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any, TypedDict
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from feedback.errors import BadRequest, HoneError, NotFound, Refused, Unauthorized
+from serving import artifact
+from serving.engines import FIRST_HEADER, LAST_HEADER, VERSION_COMMENT, VERSION_HEADER
+from serving.registry import BASE
+from serving.settings import ServingSettings
+
+log = logging.getLogger("vllm.hone")  # under vLLM's logger, so that its handler prints it
+
+_WAIT_DEADLINE_S = 10.0  # how long a full swap waits for answers in flight before it freezes them
+_GENERATION = ("/v1/chat/completions", "/v1/completions")
+
+
+class Loaded(TypedDict):
+    """One version that this engine can answer with."""
+
+    version: str
+    kind: str
+    digest: str
+    served_as: str  # `model` of a request to vLLM
+    path: str
+    loaded_at: float  # unix seconds
+
+
+class PolicyEndpoint:
+    """State: what is loaded. Its only writer is the holder of the lock."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._settings = ServingSettings()
+        self._lock = asyncio.Lock()
+        base = str(self._settings.base_model)
+        self._base_digest = artifact.base_digest(self._settings.base_model)
+        self._weights = Loaded(
+            version=BASE, kind="base", digest=self._base_digest, served_as=BASE, path=base, loaded_at=time.time()
+        )
+        self._adapters: dict[str, Loaded] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] == "/health":
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._authenticate(scope)
+            if scope["path"] == "/policy" or scope["path"].startswith("/policy/"):
+                await _reply(send, 200, await self._control(scope, receive))
+            elif scope["path"] in _GENERATION:
+                await self._generate(scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
+        except HoneError as error:
+            await _reply(send, error.status, error.body())
+
+    def _authenticate(self, scope: Scope) -> None:
+        given = _header(scope, "authorization") or ""
+        if not hmac.compare_digest(given, f"Bearer {self._settings.engine_token}"):
+            raise Unauthorized("this engine answers its gateway only; send the engine token")
+
+    async def _control(self, scope: Scope, receive: Receive) -> dict[str, Any]:
+        method, path = scope["method"], scope["path"]
+        if method == "GET" and path == "/policy":
+            return self._state()
+        if method == "PUT" and path == "/policy":
+            wanted = await _json_body(receive)
+            async with self._lock:
+                return await self._put(scope["app"].state, wanted)
+        if method == "DELETE" and path.startswith("/policy/"):
+            async with self._lock:
+                return await self._unload(scope["app"].state, path.removeprefix("/policy/"))
+        raise NotFound(f"there is no {method} {path}")
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "base": {"path": str(self._settings.base_model), "digest": self._base_digest},
+            "weights": {"version": self._weights["version"], "digest": self._weights["digest"]},
+            "loaded": [self._weights, *self._adapters.values()],
+            "swapping": self._lock.locked(),
+        }
+
+    async def _put(self, state: Any, wanted: dict[str, Any]) -> dict[str, Any]:
+        try:
+            version, folder, digest = wanted["version"], Path(wanted["path"]), wanted["digest"]
+        except (KeyError, TypeError) as error:
+            raise BadRequest("PUT /policy takes version, path and digest") from error
+        present = self._find(version)
+        if present is not None:
+            if present["digest"] != digest:
+                raise Refused(f"{version} is loaded with other weights; a version name is never reused")
+            return {"version": version, "digest": digest, "kind": present["kind"], "pause_ms": 0.0}
+        started = time.perf_counter()
+        if version == BASE and digest == self._base_digest:
+            # Back from full weights. The folder is the one this engine started from.
+            pause_ms = await self._swap_weights(state, self._entry(version, "base", digest, folder))
+            kind = "base"
+        else:
+            manifest = await asyncio.to_thread(self._check, version, folder, digest)
+            kind = manifest.kind
+            entry = self._entry(version, kind, manifest.digest, folder)
+            if kind == "adapter":
+                pause_ms = await self._load_adapter(state, entry)
+            else:
+                pause_ms = await self._swap_weights(state, entry)
+        load_ms = (time.perf_counter() - started) * 1e3
+        log.info("policy %s is loaded: %.0f ms, paused %.0f ms", version, load_ms, pause_ms)
+        return {"version": version, "digest": digest, "kind": kind, "pause_ms": pause_ms, "load_ms": load_ms}
+
+    def _check(self, version: str, folder: Path, digest: str) -> artifact.Manifest:
+        from serving.weights import check_finite  # torch is in this process anyway, but not at import
+
+        root = self._settings.data_dir.resolve()
+        if not folder.resolve().is_relative_to(root):
+            raise Refused(f"{folder} is outside the data folder of this engine")
+        if not folder.is_dir():
+            raise Refused(f"{folder.name} does not exist where this engine looks for it")
+        manifest = artifact.verify(
+            folder,
+            digest=digest,
+            base_model=self._settings.base_model,
+            expected_base_digest=self._base_digest,
+            max_lora_rank=self._settings.max_lora_rank,
+            lora_target_modules=self._settings.lora_target_modules,
+        )
+        if manifest.version != version:
+            raise Refused(f"{folder.name} holds {manifest.version}, {version} was asked for")
+        check_finite(folder)
+        return manifest
+
+    async def _load_adapter(self, state: Any, entry: Loaded) -> float:
+        from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
+
+        if self._weights["kind"] == "full":
+            raise Refused(f"{entry['version']} is an adapter over the base, this engine runs full weights")
+        request = LoadLoRAAdapterRequest(lora_name=entry["served_as"], lora_path=entry["path"])
+        answer = await state.openai_serving_models.load_lora_adapter(request)
+        if not isinstance(answer, str):
+            raise Refused(f"vLLM refused {entry['version']}: {answer.error.message}")
+        self._adapters[entry["version"]] = entry
+        return 0.0
+
+    async def _swap_weights(self, state: Any, entry: Loaded) -> float:
+        engine = state.engine_client
+        for version in list(self._adapters):  # they were made over the weights that go
+            await self._unload(state, version)
+        started = time.perf_counter()
+        try:
+            await asyncio.wait_for(engine.pause_generation(mode="wait"), _WAIT_DEADLINE_S)
+        except TimeoutError:
+            await engine.pause_generation(mode="keep")
+        paused = time.perf_counter()
+        try:
+            await self._reload(engine, entry)
+        except Exception as error:  # the core raises whatever the worker raised; all mean: not loaded
+            log.exception("reload of %s failed", entry["version"])
+            await self._restore(engine)
+            raise Refused(f"vLLM could not load {entry['version']}: {error}") from error
+        finally:
+            await engine.resume_generation()
+        log.info("waited %.0f ms for answers in flight", (paused - started) * 1e3)
+        return (time.perf_counter() - paused) * 1e3
+
+    async def _reload(self, engine: Any, entry: Loaded) -> None:
+        await engine.collective_rpc("reload_weights", kwargs={"weights_path": entry["path"]})
+        await engine.reset_prefix_cache()
+        await engine.update_weight_version(entry["version"])
+        self._weights = entry
+
+    async def _restore(self, engine: Any) -> None:
+        try:
+            await self._reload(engine, self._weights)
+        except Exception:  # the engine is of no use now, whatever the reason
+            log.exception("the last good weights cannot be loaded either; the engine ends")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    async def _unload(self, state: Any, version: str) -> dict[str, Any]:
+        from vllm.entrypoints.serve.lora.protocol import UnloadLoRAAdapterRequest
+
+        entry = self._adapters.get(version)
+        if entry is None:
+            raise NotFound(f"{version} is not loaded here as an adapter")
+        request = UnloadLoRAAdapterRequest(lora_name=entry["served_as"])
+        answer = await state.openai_serving_models.unload_lora_adapter(request)
+        if not isinstance(answer, str):
+            raise Refused(f"vLLM could not unload {version}: {answer.error.message}")
+        del self._adapters[version]
+        return {"version": version, "unloaded": True}
+
+    async def _generate(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a generation on, and tag the answer with the version(s) that made it."""
+        asked = _header(scope, VERSION_HEADER)
+        if asked is not None and self._find(asked) is None:
+            raise Refused(f"{asked} is not loaded on this engine", code="policy_not_loaded")
+        before = self._weights["version"]
+        is_stream = False
+
+        def tags() -> tuple[str, str]:
+            now = self._weights["version"]
+            first = asked or before
+            return first, first if now == before else now
+
+        async def tagging_send(message: Message) -> None:
+            nonlocal is_stream
+            if message["type"] == "http.response.start":
+                headers = list(message["headers"])
+                is_stream = any(
+                    name.lower() == b"content-type" and value.startswith(b"text/event-stream")
+                    for name, value in headers
+                )
+                first, last = tags()
+                headers.append((FIRST_HEADER.encode(), first.encode()))
+                if not is_stream:
+                    headers.append((LAST_HEADER.encode(), last.encode()))
+                message = {**message, "headers": headers}
+            elif is_stream and not message.get("more_body", False):
+                first, last = tags()
+                comment = VERSION_COMMENT + f"{first} {last}\n\n".encode()
+                message = {**message, "body": message.get("body", b"") + comment}
+            await send(message)
+
+        await self._app(scope, receive, tagging_send)
+
+    def _find(self, version: str) -> Loaded | None:
+        return self._weights if version == self._weights["version"] else self._adapters.get(version)
+
+    def _entry(self, version: str, kind: str, digest: str, folder: Path) -> Loaded:
+        return Loaded(
+            version=version,
+            kind=kind,
+            digest=digest,
+            served_as=version if kind == "adapter" else BASE,
+            path=str(folder),
+            loaded_at=time.time(),
+        )
+
+
+def _header(scope: Scope, name: str) -> str | None:
+    wanted = name.encode()
+    for key, value in scope["headers"]:
+        if key == wanted:
+            return bytes(value).decode("latin-1")
+    return None
+
+
+async def _json_body(receive: Receive) -> dict[str, Any]:
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+    try:
+        parsed = json.loads(body)
+    except ValueError as error:
+        raise BadRequest("the body is no JSON") from error
+    if not isinstance(parsed, dict):
+        raise BadRequest("the body is no JSON object")
+    return parsed
+
+
+async def _reply(send: Send, status: int, body: dict[str, Any]) -> None:
+    data = json.dumps(body).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": data})
