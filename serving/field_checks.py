@@ -1,0 +1,140 @@
+"""What one field of a request may hold. Each check raises BadRequest naming the field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from feedback.errors import BadRequest
+
+Check = Callable[[str, Any], Any]  # field name, value -> value
+
+_MAX_MESSAGES = 512
+_MAX_SCHEMA_BYTES = 64_000
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+_MESSAGE_FIELDS = {"role", "content", "name", "tool_calls", "tool_call_id", "refusal"}
+
+
+def number(low: float, high: float) -> Check:
+    def check(name: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise BadRequest(f"{name} is a number", param=name)
+        if not low <= value <= high:
+            raise BadRequest(f"{name} is between {low} and {high}, not {value}", param=name)
+        return value
+
+    return check
+
+
+def integer(low: int, high: int) -> Check:
+    def check(name: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise BadRequest(f"{name} is a whole number", param=name)
+        if not low <= value <= high:
+            raise BadRequest(f"{name} is between {low} and {high}, not {value}", param=name)
+        return value
+
+    return check
+
+
+def text(max_chars: int) -> Check:
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= max_chars:
+            raise BadRequest(f"{name} is a text of 1 to {max_chars} characters", param=name)
+        return value
+
+    return check
+
+
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise BadRequest(f"{name} is true or false", param=name)
+    return value
+
+
+def prompt(name: str, value: Any) -> str:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, str) or not value:
+        # Token ids would pass moderation unread; several prompts would be several candidate sets.
+        raise BadRequest("prompt is one text; send several prompts as several requests", param=name)
+    return value
+
+
+def messages(name: str, value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not 1 <= len(value) <= _MAX_MESSAGES:
+        raise BadRequest(f"messages is a list of 1 to {_MAX_MESSAGES} messages", param=name)
+    return [_message(f"messages[{i}]", message) for i, message in enumerate(value)]
+
+
+def _message(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict) or value.get("role") not in _ROLES:
+        raise BadRequest(f"{name} has a role: {', '.join(_ROLES)}", param=f"{name}.role")
+    for unknown in value.keys() - _MESSAGE_FIELDS:
+        raise BadRequest(f"unknown field '{name}.{unknown}'", param=f"{name}.{unknown}")
+    content = value.get("content")
+    is_text = isinstance(content, str) or (
+        isinstance(content, list) and content and all(map(_is_text_part, content))
+    )
+    if not is_text and not (content is None and value.get("tool_calls")):
+        raise BadRequest(
+            f"{name}.content is a text, or a list of parts of type 'text'", param=f"{name}.content"
+        )
+    return {key: item for key, item in value.items() if item is not None}
+
+
+def _is_text_part(part: Any) -> bool:
+    return (
+        isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+    )
+
+
+def stop(name: str, value: Any) -> list[str]:
+    words = [value] if isinstance(value, str) else value
+    if (
+        not isinstance(words, list)
+        or len(words) > 4
+        or not all(isinstance(word, str) and 1 <= len(word) <= 256 for word in words)
+    ):
+        raise BadRequest("stop is up to 4 texts of 1 to 256 characters", param=name)
+    return words
+
+
+def logit_bias(name: str, value: Any) -> dict[str, float]:
+    if not isinstance(value, dict) or len(value) > 300:
+        raise BadRequest("logit_bias is an object of up to 300 token ids", param=name)
+    check = number(-100, 100)
+    return {str(token): check(name, bias) for token, bias in value.items()}
+
+
+def metadata(name: str, value: Any) -> dict[str, str]:
+    if (
+        not isinstance(value, dict)
+        or len(value) > 16
+        or not all(isinstance(k, str) and len(k) <= 64 for k in value)
+        or not all(isinstance(v, str) and len(v) <= 512 for v in value.values())
+    ):
+        raise BadRequest(
+            "metadata is up to 16 pairs of texts: keys of 64, values of 512 characters", param=name
+        )
+    return value
+
+
+def stream_options(name: str, value: Any) -> dict[str, bool]:
+    if not isinstance(value, dict) or value.keys() - {"include_usage", "include_obfuscation"}:
+        raise BadRequest("stream_options knows include_usage", param=name)
+    return {key: flag(f"{name}.{key}", item) for key, item in value.items() if item is not None}
+
+
+def schema(name: str, value: Any) -> Any:
+    if not isinstance(value, str | dict | list) or len(orjson.dumps(value)) > _MAX_SCHEMA_BYTES:
+        raise BadRequest(f"{name} is JSON of at most {_MAX_SCHEMA_BYTES} bytes", param=name)
+    return value
+
+
+def tools(name: str, value: Any) -> Any:
+    if not isinstance(value, list) or not 1 <= len(value) <= 128:
+        raise BadRequest("tools is a list of 1 to 128 functions", param=name)
+    return schema(name, value)

@@ -1,0 +1,89 @@
+"""What `GET /metrics` shows. One `Metrics` per application, so that tests can run several."""
+
+from __future__ import annotations
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """Every metric of the gateway."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.registry = registry
+        self.requests = Counter(
+            "hone_requests",
+            "Requests for completions, by version (empty when none was reached) and HTTP status.",
+            ("endpoint", "version", "status"),
+            registry=registry,
+        )
+        self.latency = Histogram(
+            "hone_request_seconds",
+            "From a request to the end of its answer, seconds.",
+            ("endpoint", "version"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.first_token = Histogram(
+            "hone_first_token_seconds",
+            "From a request to the first token of its stream, seconds.",
+            ("endpoint", "version"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "hone_tokens",
+            "Tokens read (prompt) and written (completion).",
+            ("version", "what"),
+            registry=registry,
+        )
+        self.streams_broken = Counter(
+            "hone_streams_broken",
+            "Streams that ended without [DONE]: the client left, or the engine failed.",
+            ("version", "why"),
+            registry=registry,
+        )
+        self.retries = Counter(
+            "hone_engine_retries",
+            "Requests sent to an engine a second time.",
+            ("reason",),
+            registry=registry,
+        )
+        self.moderation = Counter(
+            "hone_moderation",
+            "Texts by stage (prompt, completion) and outcome (passed, blocked, unscored, refused).",
+            ("stage", "outcome"),
+            registry=registry,
+        )
+        self.outbox_depth = Gauge(
+            "hone_outbox_depth", "Events that wait on disk for Redis.", registry=registry
+        )
+        self.redis_up = Gauge("hone_redis_up", "1 while Redis answers.", registry=registry)
+        self.engine_up = Gauge(
+            "hone_engine_up", "1 while the engine answers.", ("url",), registry=registry
+        )
+        self.production = Gauge(
+            "hone_production_info",
+            "1 for the version in production.",
+            ("version", "digest"),
+            registry=registry,
+        )
+
+    def set_production(self, version: str, digest: str) -> None:
+        """Exactly one version is in production."""
+        self.production.clear()
+        self.production.labels(version, digest).set(1)
+
+    def render(self) -> bytes:
+        """The text format of Prometheus."""
+        return generate_latest(self.registry)

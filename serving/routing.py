@@ -1,0 +1,82 @@
+"""Which version a model name means, and which engine answers. Pure: values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from feedback.errors import NotFound
+from serving.registry import CANARY, PREVIOUS, PRODUCTION, Live, PolicyRecord
+
+MODEL = "policy"
+ALIASES = (PRODUCTION, CANARY, PREVIOUS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A model name, resolved."""
+
+    record: PolicyRecord
+    alias: str | None  # None: the version was asked for by its own name
+
+    @property
+    def version(self) -> str:
+        return self.record.version
+
+    @property
+    def fingerprint(self) -> str:
+        """`system_fingerprint`: the version and the beginning of its digest."""
+        return f"{self.record.version}-{self.record.digest[:8]}"
+
+
+class Candidate(Protocol):
+    """What `pick` needs to know of an engine."""
+
+    url: str
+    in_flight: int  # requests of this gateway
+
+    def can_serve(self, version: str) -> bool: ...
+
+
+C = TypeVar("C", bound=Candidate)
+
+
+def resolve(model: str, live: Live) -> Target:
+    """The version behind `policy`, `policy@<alias>` or `policy-0007`. Raises NotFound."""
+    name, _, alias = model.partition("@")
+    if name == MODEL:
+        alias = alias or PRODUCTION
+        record = live.policies.get(live.aliases.get(alias, ""))
+        if alias in ALIASES and record is not None:
+            return Target(record=record, alias=alias)
+    elif model in live.policies:
+        return Target(record=live.policies[model], alias=None)
+    raise NotFound(
+        f"there is no model '{model}' here; GET /v1/models lists what there is",
+        param="model",
+        code="model_not_found",
+    )
+
+
+def pick(engines: Iterable[C], version: str, *, avoid: Collection[str] = ()) -> C | None:
+    """The engine with the fewest requests in flight among those that have the version loaded.
+
+    `avoid`: URLs that failed this request already; taken only when there is no other.
+    """
+    able = [engine for engine in engines if engine.can_serve(version)]
+    fresh = [engine for engine in able if engine.url not in avoid]
+    return min(fresh or able, key=lambda engine: engine.in_flight, default=None)
+
+
+def wanted_versions(live: Live) -> list[PolicyRecord]:
+    """What every engine should have loaded, the most needed first.
+
+    Full weights replace one another in an engine, so only production may ask for them.
+    """
+    wanted: dict[str, PolicyRecord] = {}
+    for alias in ALIASES:
+        record = live.policies.get(live.aliases.get(alias, ""))
+        if record is not None and (alias == PRODUCTION or record.kind == "adapter"):
+            wanted.setdefault(record.version, record)
+    return list(wanted.values())
