@@ -7,6 +7,7 @@ PREFIX = "hone:"
 API_KEYS = PREFIX + "api_keys"  # hash: SHA-256 of the key -> ApiKey as JSON (serving.auth)
 POLICIES = PREFIX + "policies"  # hash: version -> PolicyRecord as JSON (serving.registry)
 ALIASES = PREFIX + "aliases"  # hash: production | canary | previous -> version
+LIVE_CHANNEL = PREFIX + "live"  # pub/sub: `production` changed; gateways read the aliases again
 POLICY_SEQ = PREFIX + "policy_seq"  # counter: the last version number given out, never reused
 LEASES = PREFIX + "assignment_leases"  # zset: completion id of a leased set -> lease end, unix s
 RANKABLE = PREFIX + "rankable"  # list: completion ids with n >= 2 that nobody has ranked yet
@@ -17,6 +18,7 @@ ROUND_ACTIVE = PREFIX + "round_active"  # string: id of the round under way
 ROUND_LEASE = PREFIX + "round_lease"  # string with TTL: fencing token of the worker on the round
 ROUND_FENCE = PREFIX + "round_fence"  # counter: fencing tokens
 ROUND_REQUESTED = PREFIX + "round_requested"  # string: somebody asked for a round; JSON of options
+ROUND_QUEUED = PREFIX + "round_queued"  # string with TTL: a message for the train worker is under way
 LEARNING_PAUSED = PREFIX + "learning_paused"  # string: present = no round starts (kill switch)
 JUDGEMENTS_TRAINED = PREFIX + "judgements_trained"  # string: feedback stream id of the last snapshot
 

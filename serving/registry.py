@@ -19,12 +19,13 @@ from feedback.events import Version
 BASE = Version("policy-0000")
 PRODUCTION, CANARY, PREVIOUS = "production", "canary", "previous"
 
-# KEYS: aliases. ARGV: version. Sets production, and previous to what production was. Repeating is harmless.
+# KEYS: aliases, channel. ARGV: version. Sets production, and previous to what production was. Repeating is harmless.
 _PROMOTE = """
 local old = redis.call('HGET', KEYS[1], 'production')
 if old == ARGV[1] then return old end
 if old then redis.call('HSET', KEYS[1], 'previous', old) end
 redis.call('HSET', KEYS[1], 'production', ARGV[1])
+redis.call('PUBLISH', KEYS[2], ARGV[1])
 return old
 """
 
@@ -117,7 +118,7 @@ class Registry:
     def promote(self, version: str) -> str | None:
         """Make a version `production`, and what was it `previous`. Returns what it was."""
         self.get(version)
-        old = cast("bytes | None", self._redis.eval(_PROMOTE, 1, keys.ALIASES, version))
+        old = cast("bytes | None", self._redis.eval(_PROMOTE, 2, keys.ALIASES, keys.LIVE_CHANNEL, version))
         return old.decode() if old else None
 
     def rollback(self) -> str:

@@ -61,7 +61,9 @@ class ServingSettings(BaseSettings):
         default=1024, ge=64, description="Longest prompt and answer together, tokens."
     )
     max_loras: int = Field(default=4, ge=1, description="Adapters an engine runs in one batch.")
-    max_lora_rank: int = Field(default=16, ge=1, description="Highest rank an engine takes.")
+    max_lora_rank: int = Field(
+        default=8, ge=1, description="Highest rank an engine takes; on CPU every rank slows every token."
+    )
     lora_target_modules: tuple[str, ...] = Field(
         default=("o_proj", "down_proj"),
         min_length=1,

@@ -1,0 +1,124 @@
+"""The last step of a round: a candidate that passed the gate becomes a version, and goes live.
+
+1. Take a version number, once; it is never given out again.
+2. Copy the candidate under its version name; the manifest is written last, the folder renamed into place.
+3. Register it. 4. Every engine loads it. 5. `production` means it, atomically; nothing is dropped.
+
+Each part looks before it works, so that a publisher killed anywhere is simply started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from feedback.connection import connect
+from feedback.errors import Refused
+from feedback.settings import FeedbackSettings
+from serving import artifact
+from serving.engines import Engine
+from serving.registry import PolicyRecord, Registry
+from serving.settings import ServingSettings
+from training.rounds import Lease, Plan, read_plan
+
+
+def run(round_dir: Path) -> dict[str, Any]:
+    """Publish and promote the round's candidate. Raises Refused without a passed gate for its digest."""
+    plan = read_plan(round_dir)
+    settings = ServingSettings()
+    client = connect(FeedbackSettings().redis_url)
+    registry = Registry(client)
+    folder = round_dir / "publish"
+    folder.mkdir(exist_ok=True)
+    version = _version(folder, registry)
+    manifest = _place(round_dir, settings.data_dir / "policies" / version, version=version, plan=plan)
+    record = PolicyRecord(
+        version=version,
+        kind=manifest.kind,
+        path=str((settings.data_dir / "policies" / version).resolve()),
+        digest=manifest.digest,
+        parent=plan.parent,
+        round_id=plan.round_id,
+        created=manifest.created,
+    )
+    if not Lease.from_environment(client).is_mine():
+        raise Refused("this publisher's lease is lost; another one has the round")
+    registry.add(record)
+    load_ms = asyncio.run(load_everywhere(record, plan.engine_urls, token=settings.engine_token))
+    registry.promote(version)
+    result = {
+        "version": version,
+        "digest": manifest.digest,
+        "parent": plan.parent,
+        "promoted": time.time(),
+        "load_ms": load_ms,
+    }
+    _write(folder / "result.json", json.dumps(result))
+    return result
+
+
+async def load_everywhere(record: PolicyRecord, urls: list[str], *, token: str) -> dict[str, float]:
+    """Load a version on every engine and look that it is there. Returns milliseconds by engine."""
+    took: dict[str, float] = {}
+    async with aiohttp.ClientSession() as session:
+        for url in urls:
+            engine = Engine(url, token, session)
+            started = time.perf_counter()
+            await engine.load(record.version, record.path, record.digest)
+            took[url] = (time.perf_counter() - started) * 1e3
+            loaded = {entry["version"]: entry["digest"] for entry in (await engine.policy())["loaded"]}
+            if loaded.get(record.version) != record.digest:
+                raise Refused(f"{url} does not hold {record.version} after loading it")
+    return took
+
+
+def _version(folder: Path, registry: Registry) -> str:
+    path = folder / "version"
+    if not path.exists():
+        _write(path, registry.next_version())
+    return path.read_text()
+
+
+def _place(round_dir: Path, target: Path, *, version: str, plan: Plan) -> artifact.Manifest:
+    """Put the candidate where versions live. A folder that is there already is complete: it was renamed."""
+    report = json.loads((round_dir / "gate" / "report.json").read_text())
+    if not target.exists():
+        partial = target.with_name(f".{version}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        candidate = round_dir / "ppo" / "candidate"
+        shutil.copytree(candidate, partial, ignore=shutil.ignore_patterns(artifact.MANIFEST))
+        lineage = {
+            "round": plan.round_id,
+            "recipe": plan.recipe,
+            "snapshot": json.loads((round_dir / "snapshot" / "manifest.json").read_text()),
+            "gate": report["checks"],
+        }
+        artifact.write_manifest(
+            partial,
+            version=version,
+            kind="adapter",
+            parent=plan.parent,
+            base_digest=artifact.base_digest(Path(plan.base_model)),
+            lineage=lineage,
+        )
+        partial.rename(target)
+    manifest = artifact.read_manifest(target)
+    if not report["passed"] or report["digest"] != manifest.digest:
+        raise Refused(f"the gate passed digest {report['digest'][:12]}…, this is {manifest.digest[:12]}…")
+    return manifest
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)

@@ -1,0 +1,196 @@
+"""A round: one directory, five steps, each finished when its `DONE` exists.
+
+`beat → snapshot → reward → ppo → gate → publish`
+
+State has one writer: the worker that holds the round's lease. The lease carries a fencing token and
+expires when its worker dies; `tick` then hands the round to another one, which goes on at the first step
+without `DONE`. Nothing here depends on Celery delivering a message exactly once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import redis
+
+from feedback import eventlog, keys
+from feedback.errors import Conflict, Unavailable
+from feedback.events import Feedback, RoundChanged, new_id
+from serving.registry import PRODUCTION, Registry
+from serving.settings import ServingSettings
+from training.settings import TrainingSettings
+
+STEPS = ("snapshot", "reward", "ppo", "gate", "publish")
+LEASE_S = 15
+MAX_ATTEMPTS = 6  # of one step: a step that kills its worker must not do so for ever
+
+# KEYS: lease. ARGV: token, milliseconds. Renews the lease only for its holder.
+_RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """`round.json`: what a round starts from. Written once."""
+
+    round_id: str
+    recipe: str
+    parent: str  # version in production when the round began
+    parent_path: str | None  # its adapter; None for the base
+    base_model: str
+    engine_urls: list[str]
+    seed: int
+    created: float  # unix seconds
+
+
+def directory(settings: ServingSettings, round_id: str) -> Path:
+    return settings.data_dir / "rounds" / round_id
+
+
+def is_done(folder: Path, step: str) -> bool:
+    return (folder / step / "DONE").exists()
+
+
+def read_plan(folder: Path) -> Plan:
+    return Plan(**json.loads((folder / "round.json").read_text()))
+
+
+class Rounds:
+    """The state of rounds in Redis and on disk."""
+
+    def __init__(self, client: redis.Redis, serving: ServingSettings, training: TrainingSettings) -> None:
+        self.redis = client
+        self._serving = serving
+        self._training = training
+
+    def active(self) -> str | None:
+        """Id of the round under way."""
+        found = cast("bytes | None", self.redis.get(keys.ROUND_ACTIVE))
+        return found.decode() if found else None
+
+    def new_judgements(self) -> int:
+        """How many judgements no snapshot has seen."""
+        trained = cast("bytes | None", self.redis.get(keys.JUDGEMENTS_TRAINED))
+        return eventlog.count_after(self.redis, Feedback.kind, after=trained.decode() if trained else "-")
+
+    def start(self, *, recipe: str | None = None, reason: str) -> str:
+        """Begin a round. Raises Conflict when one is under way or learning is paused."""
+        if self.redis.exists(keys.LEARNING_PAUSED):
+            raise Conflict("learning is paused; `hone rounds resume` lets rounds start again")
+        round_id = f"round-{cast(int, self.redis.incr(keys.ROUND_SEQ)):04d}"
+        state = {
+            "round_id": round_id,
+            "recipe": recipe or self._training.recipe,
+            "status": "running",
+            "step": STEPS[0],
+            "reason": reason,
+            "started": time.time(),
+        }
+        self.redis.hset(keys.round_state(round_id), mapping=state)
+        if not self.redis.set(keys.ROUND_ACTIVE, round_id, nx=True):
+            self.redis.delete(keys.round_state(round_id))
+            raise Conflict(f"{self.active()} is under way; one round at a time")
+        self.record(round_id, "started", reason=reason)
+        return round_id
+
+    def prepare(self, round_id: str) -> Path:
+        """The round's directory with its plan; made by the first worker that takes the round."""
+        folder = directory(self._serving, round_id)
+        if (folder / "round.json").exists():
+            return folder
+        live = Registry(self.redis).snapshot()
+        parent = live.resolve(PRODUCTION)
+        if parent is None:
+            raise Unavailable("no version is in production yet; start the gateway and an engine first")
+        plan = Plan(
+            round_id=round_id,
+            recipe=self.state(round_id).get("recipe") or self._training.recipe,
+            parent=parent.version,
+            parent_path=parent.path if parent.kind == "adapter" else None,
+            base_model=str(self._serving.base_model),
+            engine_urls=list(self._serving.engine_urls),
+            seed=int(round_id.removeprefix("round-")),
+            created=time.time(),
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / "round.json.partial"
+        partial.write_text(json.dumps(asdict(plan), indent=1))
+        partial.rename(folder / "round.json")
+        return folder
+
+    def state(self, round_id: str) -> dict[str, str]:
+        """What `hone rounds show` shows."""
+        raw = cast("dict[bytes, bytes]", self.redis.hgetall(keys.round_state(round_id)))
+        return {name.decode(): value.decode() for name, value in raw.items()}
+
+    def update(self, round_id: str, **fields: Any) -> None:
+        self.redis.hset(keys.round_state(round_id), mapping=fields)
+
+    def finish(self, round_id: str, *, status: str, **detail: Any) -> None:
+        """Close a round: finished, refused (by the gate), failed or cancelled. Repeating is harmless."""
+        self.update(round_id, status=status, ended=time.time(), detail=json.dumps(detail))
+        self.record(round_id, status, **detail)
+        if self.active() == round_id:
+            self.redis.delete(keys.ROUND_ACTIVE)
+
+    def record(self, round_id: str, what: str, **detail: Any) -> None:
+        """An event of the log."""
+        event = RoundChanged(
+            id=new_id("rnd_"), created=time.time(), round_id=round_id, what=what, detail=detail
+        )
+        eventlog.append(self.redis, event)
+
+    def mark_trained(self, bounds: dict[str, str | None]) -> None:
+        """The judgements up to a snapshot's bound are no news any more."""
+        if bounds["feedback"] is not None:
+            self.redis.set(keys.JUDGEMENTS_TRAINED, bounds["feedback"])
+
+    def list(self) -> list[dict[str, str]]:
+        """All rounds, oldest first."""
+        last = int(cast("bytes | None", self.redis.get(keys.ROUND_SEQ)) or 0)
+        states = (self.state(f"round-{number:04d}") for number in range(1, last + 1))
+        return [state for state in states if state]
+
+
+class Lease:
+    """The right to write a round's state and directory. Lost when it is not renewed for LEASE_S."""
+
+    def __init__(self, client: redis.Redis, token: str) -> None:
+        self._redis = client
+        self.token = token
+
+    @classmethod
+    def acquire(cls, client: redis.Redis) -> Lease | None:
+        """A lease with the next fencing token, or None while another worker holds it."""
+        token = str(client.incr(keys.ROUND_FENCE))
+        if not client.set(keys.ROUND_LEASE, token, nx=True, px=LEASE_S * 1000):
+            return None
+        return cls(client, token)
+
+    @classmethod
+    def from_environment(cls, client: redis.Redis) -> Lease:
+        """The lease of the worker that started this child process."""
+        return cls(client, os.environ.get("HONE_ROUND_FENCE", ""))
+
+    def renew(self) -> bool:
+        """False when the lease is lost: stop at once."""
+        return bool(self._redis.eval(_RENEW, 1, keys.ROUND_LEASE, self.token, LEASE_S * 1000))
+
+    def retake(self) -> bool:
+        """Take a lease that ran out back, with the same token; False when somebody else has it."""
+        newest = int(cast("bytes | None", self._redis.get(keys.ROUND_FENCE)) or 0)
+        if newest != int(self.token):
+            return False
+        return bool(self._redis.set(keys.ROUND_LEASE, self.token, nx=True, px=LEASE_S * 1000))
+
+    def is_mine(self) -> bool:
+        held = cast("bytes | None", self._redis.get(keys.ROUND_LEASE))
+        return held is not None and held.decode() == self.token
+
+    def release(self) -> None:
+        self._redis.eval(_RELEASE, 1, keys.ROUND_LEASE, self.token)

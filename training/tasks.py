@@ -1,0 +1,80 @@
+"""Celery on Redis: thin tasks. `tick` looks and decides, `run_round` hands over to training.worker.
+
+Messages are acknowledged early: a lost or doubled one does no harm, because `tick` looks every few
+seconds for a round that nobody works on, and the round's lease lets one worker in. So neither the
+broker's visibility timeout nor `reject_on_worker_lost` can start a round twice or loop for ever.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from celery import Celery
+
+from feedback import keys
+from feedback.connection import connect
+from feedback.settings import FeedbackSettings
+from serving.settings import ServingSettings
+from training import worker
+from training.rounds import Rounds
+from training.schedule import decide
+from training.settings import TrainingSettings
+
+TICK_S = 3.0
+_QUEUED_S = 20  # a message for the train worker that was not taken in this time is sent again
+
+app = Celery("hone", broker=FeedbackSettings().redis_url)
+app.conf.update(
+    accept_content=["json"],
+    task_serializer="json",
+    task_ignore_result=True,
+    task_acks_late=False,
+    task_default_queue="control",
+    task_routes={"training.tasks.run_round": {"queue": "train"}},
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={"global_keyprefix": "hone:celery:", "visibility_timeout": 86_400},
+    beat_schedule={"tick": {"task": "training.tasks.tick", "schedule": TICK_S, "options": {"expires": TICK_S}}},
+    timezone="UTC",
+)
+
+
+def open_rounds() -> Rounds:
+    """Rounds as the environment describes them."""
+    return Rounds(connect(FeedbackSettings().redis_url), ServingSettings(), TrainingSettings())
+
+
+@app.task(name="training.tasks.tick")
+def tick() -> None:
+    """Start a round when it is time, and see to it that somebody works on the one under way."""
+    rounds = open_rounds()
+    settings = TrainingSettings()
+    decision = decide(
+        active=rounds.active(),
+        is_paused=bool(rounds.redis.exists(keys.LEARNING_PAUSED)),
+        request=rounds.redis.get(keys.ROUND_REQUESTED),
+        new_judgements=rounds.new_judgements(),
+        last_started=max((float(state["started"]) for state in rounds.list()), default=0.0),
+        now=time.time(),
+        min_new_judgements=settings.min_new_judgements,
+        schedule_s=settings.schedule_s,
+    )
+    if decision.start:
+        rounds.redis.delete(keys.ROUND_REQUESTED)
+        rounds.start(recipe=decision.recipe, reason=decision.reason)
+    active = rounds.active()
+    if active is None or rounds.redis.exists(keys.ROUND_LEASE):
+        return
+    if rounds.redis.set(keys.ROUND_QUEUED, active, nx=True, ex=_QUEUED_S):
+        run_round.apply_async((active,), expires=_QUEUED_S)
+
+
+@app.task(name="training.tasks.run_round", bind=True)
+def run_round(_task: Any, round_id: str) -> None:
+    """Work on a round until it ends. One at a time: the train worker runs with concurrency 1."""
+    rounds = open_rounds()
+    rounds.redis.delete(keys.ROUND_QUEUED)
+    worker.run(rounds, round_id)

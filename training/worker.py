@@ -1,0 +1,159 @@
+"""The train worker's part: take the lease, run each step as a child process, record.
+
+torch lives in the child, so its memory ends with it; the child ends when this process does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from feedback import keys
+from training.rounds import LEASE_S, MAX_ATTEMPTS, STEPS, Lease, Rounds, is_done
+
+log = logging.getLogger(__name__)
+
+EXIT_REFUSED = 3  # of the gate step: the candidate must not be published
+_WATCH_S = 0.5
+_RETRY_S = 5.0
+
+
+class LeaseLost(Exception):
+    """Another worker has the round, or Redis forgot us. Nothing may be written any more."""
+
+
+class Cancelled(Exception):
+    """An operator ended the round."""
+
+
+def run(rounds: Rounds, round_id: str) -> None:
+    """Work on a round until it is finished, refused, failed or cancelled."""
+    lease = Lease.acquire(rounds.redis)
+    if lease is None:
+        log.info("another worker has the lease")
+        return
+    keeper = _Keeper(lease)
+    try:
+        _run_steps(rounds, round_id, lease, keeper)
+    except LeaseLost:
+        log.warning("lease lost", extra={"round": round_id})
+    except Cancelled:
+        rounds.finish(round_id, status="cancelled")
+    finally:
+        keeper.stop()
+        lease.release()
+
+
+def _run_steps(rounds: Rounds, round_id: str, lease: Lease, keeper: _Keeper) -> None:
+    if rounds.active() != round_id:
+        return
+    folder = rounds.prepare(round_id)
+    for step in STEPS:
+        while not is_done(folder, step):
+            attempt = int(rounds.redis.hincrby(keys.round_state(round_id), f"attempts:{step}", 1))
+            if attempt > MAX_ATTEMPTS:
+                error = _last_line(folder / f"{step}.log")
+                rounds.finish(round_id, status="failed", step=step, error=error)
+                return
+            rounds.update(round_id, step=step, status="running")
+            code = _run_child(rounds, round_id, folder, step, lease, keeper)
+            if code == EXIT_REFUSED:
+                report = json.loads((folder / "gate" / "report.json").read_text())
+                failed = [check["name"] for check in report["checks"] if not check["passed"]]
+                rounds.finish(round_id, status="refused", failed_checks=failed)
+                return
+            if code != 0:
+                log.error("step failed", extra={"round": round_id, "step": step, "code": code})
+                rounds.update(round_id, error=f"{step}: {_last_line(folder / f'{step}.log')}")
+                time.sleep(_RETRY_S)
+        rounds.record(round_id, "step_done", step=step)
+        if step == "snapshot":
+            manifest = json.loads((folder / "snapshot" / "manifest.json").read_text())
+            rounds.mark_trained(manifest["bounds"])
+    published = json.loads((folder / "publish" / "result.json").read_text())
+    rounds.finish(round_id, status="finished", **published)
+
+
+def _run_child(
+    rounds: Rounds, round_id: str, folder: Path, step: str, lease: Lease, keeper: _Keeper
+) -> int:
+    """Run one step; returns its exit code. Raises LeaseLost or Cancelled after ending the child."""
+    command = [sys.executable, "-m", "training.step", step, "--round-dir", str(folder)]
+    environment = os.environ | {"HONE_ROUND_FENCE": lease.token}
+    with (folder / f"{step}.log").open("ab") as output:
+        child = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+    try:
+        while child.poll() is None:
+            time.sleep(_WATCH_S)
+            if keeper.is_lost:
+                raise LeaseLost
+            _report(rounds, round_id, folder)
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+    return int(child.returncode)
+
+
+def _report(rounds: Rounds, round_id: str, folder: Path) -> None:
+    """Show the newest metrics; look whether the round was cancelled. Redis away: later."""
+    try:
+        progress = _last_line(folder / "metrics.jsonl")
+        if progress:
+            rounds.update(round_id, progress=progress, heartbeat=time.time())
+        if rounds.state(round_id).get("status") == "cancelling":
+            raise Cancelled
+    except (redis.ConnectionError, redis.TimeoutError):
+        return
+
+
+def _last_line(path: Path) -> str:
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 8192))
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+class _Keeper:
+    """Renews the lease in the background. Redis may be away for a while: the lease is lost only when
+    Redis says so, since while it is away nobody else can take it."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.is_lost = False
+        self._lease = lease
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _keep(self) -> None:
+        while not self._stop.wait(LEASE_S / 5):
+            try:
+                # After Redis was away the lease may have run out with nobody on it: take it again.
+                if not self._lease.renew() and not self._lease.retake():
+                    self.is_lost = True
+                    return
+            except (redis.ConnectionError, redis.TimeoutError):
+                continue
+
+
+def progress_of(state: dict[str, str]) -> dict[str, Any]:
+    """The newest metrics line of a round's state."""
+    try:
+        return dict(json.loads(state.get("progress", "{}")))
+    except ValueError:
+        return {}
