@@ -1,0 +1,159 @@
+"""Recipes: *what* a round trains, complete, one TOML file each, no inheritance and no hidden default.
+
+Every field is required and every unknown key is refused, so a recipe file says all there is to say.
+Loads without torch: the control worker, the gateway's console and the CLI read recipes too.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from feedback.errors import Unprocessable
+
+RECIPES = Path(__file__).parent / "recipes"
+
+Count = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataRecipe(_Section):
+    heldout_share: Annotated[float, Field(gt=0, lt=1)]  # of end users, never trained on
+
+
+class ModelRecipe(_Section):
+    """How policy, reward and value model share one frozen base."""
+
+    dtype: Literal["bfloat16", "float32"]  # of the base and the matmuls; adapters are always float32
+    num_adapted_layers: Count  # from the top; the layers below are computed once for all four models
+    target_modules: tuple[str, ...] = Field(min_length=1)  # linears of an adapted layer
+    rank: Count  # at most the engine's --max-lora-rank
+    alpha: Positive
+    max_sequence_tokens: Count  # prompt + answer; longer rankings and prompts are dropped
+    tokens_per_pass: Count  # padded tokens of one forward pass: bounds memory
+
+
+class RewardRecipe(_Section):
+    """K-wise reward model, paper section 3.5 and eq. 1."""
+
+    epochs: Count
+    rankings_per_step: Count  # paper: 64 prompts
+    learning_rate: Positive
+    final_lr_fraction: Fraction  # cosine ends here
+    adam_betas: tuple[Fraction, Fraction]
+    adam_eps: Positive
+    weight_decay: NotNegative
+    grad_clip: Positive
+    has_unit_std: bool  # scale scores to std 1; the paper only shifts them
+    checkpoint_every: Count  # optimizer steps
+
+
+class PPORecipe(_Section):
+    """PPO-ptx, paper eq. 2 and appendix C.4."""
+
+    iterations: Count  # rollout batches
+    episodes_per_iteration: Count  # paper: batch 512
+    episodes_per_minibatch: Count  # paper: 64; one optimizer step each
+    answers_per_prompt: Count  # episodes that share a prompt: it is computed once for them
+    inner_epochs: Count  # paper: 1; more is unstable
+    response_tokens: Count  # an answer is cut here and pays missing_eos_penalty
+    temperature: Literal[1.0]  # vLLM's log-probs are raw: any other value breaks the ratio
+    learning_rate: Positive
+    value_learning_rate: Positive
+    warmup_iterations: int = Field(ge=0)
+    warmup_start: Fraction  # share of the learning rate in the first iteration
+    adam_betas: tuple[Fraction, Fraction]
+    adam_eps: Positive
+    grad_clip: Positive
+    kl_coef: NotNegative  # beta
+    gamma: Fraction
+    gae_lambda: Fraction
+    cliprange: Positive
+    cliprange_value: Positive
+    missing_eos_penalty: NotNegative  # taken off the score of an answer that did not end
+    ptx_coef: NotNegative  # on a per-token mean; not the paper's 27.8, see RECIPE.md section 2
+    ptx_examples_per_episode: NotNegative  # paper: 8
+    ptx_tokens: Count  # length of one pretraining example
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]  # per optimizer step; 0 = off
+    importance_weight_min: Positive  # truncation of trainer/engine probability ratios
+    importance_weight_max: Positive
+    engine_gap_floor_nats: Positive  # an RMS gap under this never stops a run
+    rollout_concurrency: Count  # requests in flight, so that live answers keep their latency
+    checkpoint_every: Count  # iterations
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.episodes_per_iteration % self.episodes_per_minibatch:
+            raise ValueError("episodes_per_iteration must be a multiple of episodes_per_minibatch")
+        if self.episodes_per_minibatch % self.answers_per_prompt:
+            raise ValueError("episodes_per_minibatch must be a multiple of answers_per_prompt")
+        if not self.importance_weight_min <= 1 <= self.importance_weight_max:
+            raise ValueError("importance_weight_min <= 1 <= importance_weight_max must hold")
+        return self
+
+
+class GateRecipe(_Section):
+    """What a candidate must show before it may be published."""
+
+    num_prompts: Count  # held-out prompts at most
+    samples_per_prompt: Count  # of candidate and incumbent each, same seeds
+    min_win_rate: Fraction  # lower bound of the interval must be above
+    max_kl_nats: Positive  # per answer, candidate from reference; upper bound of the interval
+    min_reward_accuracy: Fraction  # held-out; lower bound of the interval must be above
+    max_flagged_increase: Fraction  # moderation rate above the incumbent's
+    max_perplexity_ratio: Annotated[float, Field(ge=1)]  # held-out pretraining text, to reference
+    min_length_ratio: NotNegative  # mean answer tokens, candidate to incumbent
+    max_length_ratio: Positive
+    ptx_examples: Count  # held-out pretraining examples
+    num_shown: Count  # answers side by side in the report
+
+
+class Recipe(_Section):
+    name: str = Field(min_length=1)
+    data: DataRecipe
+    model: ModelRecipe
+    reward: RewardRecipe
+    ppo: PPORecipe
+    gate: GateRecipe
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.ppo.response_tokens >= self.model.max_sequence_tokens:
+            raise ValueError("ppo.response_tokens must leave room for a prompt in max_sequence_tokens")
+        if self.ppo.ptx_tokens > self.model.max_sequence_tokens:
+            raise ValueError("ppo.ptx_tokens must not exceed model.max_sequence_tokens")
+        return self
+
+
+def load_recipe(name: str) -> Recipe:
+    """A recipe by name (training/recipes/<name>.toml) or by path to a .toml file.
+
+    Raises Unprocessable with every wrong or missing key.
+    """
+    path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise Unprocessable(f"no recipe {name!r}; known: {known}, or give the path of a .toml file")
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text()))
+    except (ValidationError, tomllib.TOMLDecodeError) as error:
+        raise Unprocessable(f"recipe {path.name}: {error}") from error
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """The recipe as JSON beside the result it made."""
+    path.write_text(recipe.model_dump_json(indent=2) + "\n")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """What `save_recipe` wrote: a round resumes on the recipe it began with."""
+    return Recipe.model_validate_json(path.read_text())
