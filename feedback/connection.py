@@ -1,4 +1,5 @@
-"""Redis clients. redis-py's default socket time-out (5 s) would cut blocking reads and a slow fsync."""
+"""Redis clients. redis-py's default socket time-out (5 s) would cut blocking reads and a slow
+fsync."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ HoneError
 ├── NotFound              404   unknown model, completion, round; another tenant's id
 ├── Conflict              409   the same thing is being done by somebody else
 ├── TooLarge              413   body over the limit
-├── Unprocessable         422   well formed, but it cannot be true (a ranking that misses a candidate)
+├── Unprocessable         422   well formed, but it cannot be true (a ranking that misses a
+candidate)
 ├── TooManyRequests       429   a limit of this key
 ├── Refused               409   a checkpoint that must not be loaded; the running version goes on
 └── Unavailable           503   engine, Redis or moderation away; says when to come back

@@ -27,7 +27,8 @@ _PAGE = 500
 
 
 def append(client: redis.Redis, event: Event) -> bool:
-    """Append from a worker. True if the event is new. Durable when Redis runs `appendfsync always`."""
+    """Append from a worker. True if the event is new. Durable when Redis runs `appendfsync
+    always`."""
     reply = client.eval(_APPEND_ONCE, 2, *_arguments(event))
     return not reply[1]
 

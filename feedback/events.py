@@ -65,7 +65,9 @@ class Completion:
     latency_ms: float
     end_user: str | None = None  # `user` of the request
     metadata: dict[str, str] = field(default_factory=dict)
-    moderation: dict[str, Any] = field(default_factory=dict)  # {"prompt": scores, "choices": [scores]}
+    moderation: dict[str, Any] = field(
+        default_factory=dict
+    )  # {"prompt": scores, "choices": [scores]}
     complete: bool = True  # false: the client left or the engine failed in mid-answer
 
     @property
@@ -150,7 +152,9 @@ def decode(kind: str, data: bytes) -> Event:
     cls = _TYPES[kind]
     schema = fields.pop("schema")
     if schema > cls.schema:
-        raise ValueError(f"{kind} event of schema {schema}: written by a newer hone; upgrade this one")
+        raise ValueError(
+            f"{kind} event of schema {schema}: written by a newer hone; upgrade this one"
+        )
     if cls is Completion:
         fields["choices"] = [Choice(**choice) for choice in fields["choices"]]
     return cls(**fields)

@@ -1,7 +1,8 @@
 """The gateway's way to the log: Redis, else the outbox on this machine's disk.
 
 1. While the outbox is empty an event goes to Redis.
-2. If Redis does not take it in time, it goes to the outbox; so do all after it, which keeps their order.
+2. If Redis does not take it in time, it goes to the outbox; so do all after it, which keeps their
+order.
 3. A task drains the outbox, oldest first. The log's append-once script makes a lost reply harmless.
 
 `append` returns when the event survives `kill -9` of this process, whichever way it went.
@@ -33,7 +34,9 @@ _DRAIN_EVERY_S = 0.5
 class Journal:
     """One per gateway process. State: the outbox, and the newest events in memory."""
 
-    def __init__(self, settings: FeedbackSettings, client: redis.asyncio.Redis | None = None) -> None:
+    def __init__(
+        self, settings: FeedbackSettings, client: redis.asyncio.Redis | None = None
+    ) -> None:
         self.redis = client or connect_async(settings.redis_url)
         self._outbox = Outbox(settings.outbox_path)
         self._waiting = self._outbox.depth()

@@ -18,9 +18,13 @@ ROUND_ACTIVE = PREFIX + "round_active"  # string: id of the round under way
 ROUND_LEASE = PREFIX + "round_lease"  # string with TTL: fencing token of the worker on the round
 ROUND_FENCE = PREFIX + "round_fence"  # counter: fencing tokens
 ROUND_REQUESTED = PREFIX + "round_requested"  # string: somebody asked for a round; JSON of options
-ROUND_QUEUED = PREFIX + "round_queued"  # string with TTL: a message for the train worker is under way
+ROUND_QUEUED = (
+    PREFIX + "round_queued"
+)  # string with TTL: a message for the train worker is under way
 LEARNING_PAUSED = PREFIX + "learning_paused"  # string: present = no round starts (kill switch)
-JUDGEMENTS_TRAINED = PREFIX + "judgements_trained"  # string: feedback stream id of the last snapshot
+JUDGEMENTS_TRAINED = (
+    PREFIX + "judgements_trained"
+)  # string: feedback stream id of the last snapshot
 
 KINDS = ("completions", "feedback", "moderation", "rounds", "audit")
 

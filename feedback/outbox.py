@@ -24,7 +24,8 @@ class Outbox:
         )
 
     def put(self, event: Event) -> bool:
-        """Keep an event. True if it is new. Raises sqlite3.OperationalError when the disk is full."""
+        """Keep an event. True if it is new. Raises sqlite3.OperationalError when the disk is
+        full."""
         with self._lock:
             cursor = self._db.execute(
                 "INSERT OR IGNORE INTO events (id, kind, data) VALUES (?, ?, ?)",

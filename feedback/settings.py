@@ -14,7 +14,8 @@ class FeedbackSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HONE_FEEDBACK_", frozen=True)
 
     redis_url: str = Field(
-        default="redis://127.0.0.1:6379/0", description="Redis ≥ 6.2 or Valkey: log, registry, broker."
+        default="redis://127.0.0.1:6379/0",
+        description="Redis ≥ 6.2 or Valkey: log, registry, broker.",
     )
     outbox_path: Path = Field(
         default=Path(".hone/outbox.sqlite"),

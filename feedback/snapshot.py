@@ -1,9 +1,11 @@
 """A frozen dataset for one round: every judgement up to one moment, each once.
 
-1. Bounds are written first, so that a snapshot that was interrupted is made again over the same events.
+1. Bounds are written first, so that a snapshot that was interrupted is made again over the same
+events.
 2. The last judgement of one labeler on one candidate set counts; what came before stays in the log.
 3. Answers of two versions (`mixed`), broken off or withheld by moderation are never trained on.
-4. Train and held-out are split by end user (InstructGPT, section 3.2), so that a person's habits in train
+4. Train and held-out are split by end user (InstructGPT, section 3.2), so that a person's habits
+in train
    do not help on held-out.
 """
 
@@ -35,7 +37,8 @@ class Bounds:
 
 
 def write(client: redis.Redis, folder: Path, *, heldout_share: float) -> dict[str, Any]:
-    """Write rankings, prompts and demonstrations as JSONL and `manifest.json`, last. Returns the manifest.
+    """Write rankings, prompts and demonstrations as JSONL and `manifest.json`, last. Returns the
+    manifest.
 
     `heldout_share` is the share of end users whose judgements and prompts are never trained on.
     """
@@ -147,7 +150,9 @@ def _usable(
     source: Completion | None = None
     for completion_id, index in refs:
         completion = completions.get(completion_id)
-        choice = next((c for c in completion.choices if c.index == index), None) if completion else None
+        choice = (
+            next((c for c in completion.choices if c.index == index), None) if completion else None
+        )
         if completion is None or choice is None:
             return "completion_missing", [], None
         if completion.is_mixed:

@@ -1,7 +1,9 @@
 """A policy version on disk: a folder of safetensors and JSON with a manifest, `policy.json`.
 
-`verify` says whether a folder may be loaded over a base model, without loading it and without torch:
-vLLM's reload is not transactional, and a bad checkpoint kills its engine core, so everything that can
+`verify` says whether a folder may be loaded over a base model, without loading it and without
+torch:
+vLLM's reload is not transactional, and a bad checkpoint kills its engine core, so everything that
+can
 be known beforehand is. What the numbers hold (NaN) is checked by serving.weights in the engine.
 """
 
@@ -81,7 +83,9 @@ def read_manifest(folder: Path) -> Manifest:
     """Raises Refused when there is none or it cannot be read."""
     path = folder / MANIFEST
     if not path.is_file():
-        raise Refused(f"{folder.name} holds no {MANIFEST}: publishing did not finish, or this is no policy")
+        raise Refused(
+            f"{folder.name} holds no {MANIFEST}: publishing did not finish, or this is no policy"
+        )
     try:
         return Manifest(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
@@ -89,7 +93,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def base_digest(folder: Path) -> str:
-    """Digest of a base model: over its safetensors files only, so that a README does not change it."""
+    """Digest of a base model: over its safetensors files only, so that a README does not change
+    it."""
     return _digest({path.name: _sha256(path) for path in sorted(folder.glob("*.safetensors"))})
 
 
@@ -102,12 +107,15 @@ def verify(
     max_lora_rank: int = 16,
     lora_target_modules: Iterable[str] | None = None,
 ) -> Manifest:
-    """Check files, hashes, tensor names, shapes and dtypes against the base. Raises Refused with the
+    """Check files, hashes, tensor names, shapes and dtypes against the base. Raises Refused with
+    the
     reason; returns the manifest."""
     manifest = read_manifest(folder)
     _check_files(folder, manifest)
     if digest is not None and manifest.digest != digest:
-        raise Refused(f"{manifest.version}: digest is {manifest.digest[:12]}…, {digest[:12]}… was asked for")
+        raise Refused(
+            f"{manifest.version}: digest is {manifest.digest[:12]}…, {digest[:12]}… was asked for"
+        )
     if expected_base_digest is not None and manifest.base_digest != expected_base_digest:
         raise Refused(
             f"{manifest.version} was trained over base {manifest.base_digest[:12]}…, "
@@ -149,7 +157,9 @@ def _header(path: Path) -> dict[str, Tensor]:
     entries.pop("__metadata__", None)
     end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     if 8 + length + end != size:
-        raise Refused(f"{path.name} is truncated: {size} bytes, its header promises {8 + length + end}")
+        raise Refused(
+            f"{path.name} is truncated: {size} bytes, its header promises {8 + length + end}"
+        )
     return {
         name: Tensor(dtype=entry["dtype"], shape=tuple(entry["shape"]))
         for name, entry in entries.items()
@@ -160,7 +170,9 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
     names = {path.name for path in _files(folder)}
     for name in sorted(names):
         if Path(name).suffix in _EXECUTABLE:
-            raise Refused(f"{manifest.version}: {name} could run code when loaded; only safetensors and JSON")
+            raise Refused(
+                f"{manifest.version}: {name} could run code when loaded; only safetensors and JSON"
+            )
     if missing := sorted(set(manifest.files) - names):
         raise Refused(f"{manifest.version}: {missing[0]} is missing")
     if extra := sorted(names - set(manifest.files)):
@@ -169,7 +181,9 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         if path.suffix == ".safetensors":
             _header(path)  # "truncated" says more than "wrong digest"
         if _sha256(path) != manifest.files[path.name]:
-            raise Refused(f"{manifest.version}: the digest of {path.name} is not the one in {MANIFEST}")
+            raise Refused(
+                f"{manifest.version}: the digest of {path.name} is not the one in {MANIFEST}"
+            )
 
 
 def _adapter_tensors(
@@ -221,19 +235,25 @@ def _compare(
     if missing := sorted(set(wanted) - set(found)):
         raise Refused(f"{version}: tensor {missing[0]} is missing ({len(missing)} in all)")
     if extra := sorted(set(found) - set(wanted)):
-        raise Refused(f"{version}: tensor {extra[0]} is unknown to the base model ({len(extra)} in all)")
+        raise Refused(
+            f"{version}: tensor {extra[0]} is unknown to the base model ({len(extra)} in all)"
+        )
     for name, tensor in found.items():
         if tensor.shape != wanted[name]:
             raise Refused(f"{version}: {name} has shape {tensor.shape}, {wanted[name]} is needed")
         if dtypes is not None and tensor.dtype != dtypes[name].dtype:
-            raise Refused(f"{version}: {name} is {tensor.dtype}, the base model is {dtypes[name].dtype}")
+            raise Refused(
+                f"{version}: {name} is {tensor.dtype}, the base model is {dtypes[name].dtype}"
+            )
         if tensor.dtype not in _FLOATS:
             raise Refused(f"{version}: {name} is {tensor.dtype}, a float is needed")
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(
-        path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST and path.suffix != ".partial"
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.name != MANIFEST and path.suffix != ".partial"
     )
 
 

@@ -23,7 +23,8 @@ def main(extra: Sequence[str] = ()) -> None:
 
 
 def arguments(settings: ServingSettings, *, has_gpu: bool) -> list[str]:
-    """The command line. `vllm serve` is not used: the CPU build lacks the metadata that it asks for."""
+    """The command line. `vllm serve` is not used: the CPU build lacks the metadata that it asks
+    for."""
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     options: dict[str, str] = {
         "model": str(settings.base_model),
@@ -46,7 +47,9 @@ def arguments(settings: ServingSettings, *, has_gpu: bool) -> list[str]:
     # Adapters on few, large matrices: every adapted matrix costs time on every token (MEASURED).
     command += ["--enable-lora", "--lora-target-modules", *settings.lora_target_modules]
     if not has_gpu:
-        command.append("--enforce-eager")  # starts in a third of the time; compiling gains little on CPU
+        command.append(
+            "--enforce-eager"
+        )  # starts in a third of the time; compiling gains little on CPU
     return command
 
 
@@ -55,5 +58,7 @@ def environment(settings: ServingSettings) -> dict[str, str]:
         "VLLM_CPU_KVCACHE_SPACE": f"{settings.kv_cache_gib:g}",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_SERVER_DEV_MODE": "0",
-        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1" if settings.base_model.exists() else "0"),
+        "HF_HUB_OFFLINE": os.environ.get(
+            "HF_HUB_OFFLINE", "1" if settings.base_model.exists() else "0"
+        ),
     }

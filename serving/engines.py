@@ -1,8 +1,8 @@
-"""vLLM's HTTP, as hone uses it: one client class for the gateway, for publishing and for rollouts."""
+"""vLLM's HTTP, as hone uses it: one client class for the gateway, for publishing and for
+rollouts."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -11,10 +11,14 @@ import aiohttp
 
 from feedback.errors import HoneError, Refused, Unavailable
 
-VERSION_HEADER = "x-policy-version"  # request: the version the caller means; the engine refuses another
+VERSION_HEADER = (
+    "x-policy-version"  # request: the version the caller means; the engine refuses another
+)
 FIRST_HEADER = "x-engine-version-first"
 LAST_HEADER = "x-engine-version-last"
-VERSION_COMMENT = b": engine-version "  # SSE: `: engine-version <first> <last>`, after the last chunk
+VERSION_COMMENT = (
+    b": engine-version "  # SSE: `: engine-version <first> <last>`, after the last chunk
+)
 
 _CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=120, connect=2)
 _PROBE_TIMEOUT = aiohttp.ClientTimeout(total=3, connect=2)
@@ -24,7 +28,12 @@ class Engine:
     """One vLLM server with our policy endpoint. Raises Unavailable when it cannot be reached."""
 
     def __init__(
-        self, url: str, token: str, session: aiohttp.ClientSession, *, request_timeout_s: float = 300
+        self,
+        url: str,
+        token: str,
+        session: aiohttp.ClientSession,
+        *,
+        request_timeout_s: float = 300,
     ) -> None:
         self.url = url.rstrip("/")
         self._session = session
@@ -48,7 +57,8 @@ class Engine:
     async def open(
         self, path: str, body: bytes | Mapping[str, Any], *, version: str | None = None
     ) -> aiohttp.ClientResponse:
-        """Send a request and return when the answer's headers are there. The caller reads and closes.
+        """Send a request and return when the answer's headers are there. The caller reads and
+        closes.
 
         `version` is checked by the engine: it answers 409 `policy_not_loaded` for any other.
         """
@@ -60,18 +70,19 @@ class Engine:
             return await self._session.post(
                 self.url + path, headers=headers, timeout=self._timeout, **data
             )
-        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiohttp.ClientError) as error:
             raise Unavailable(f"no engine answers: {error}", retry_after_s=5) from error
 
     async def completions(
         self, body: Mapping[str, Any], *, version: str | None = None
     ) -> dict[str, Any]:
-        """One non-streamed `/v1/completions`, as vLLM answers it. Raises HoneError with its message."""
+        """One non-streamed `/v1/completions`, as vLLM answers it. Raises HoneError with its
+        message."""
         response = await self.open("/v1/completions", body, version=version)
         try:
             async with response:
                 return await _json_or_raise(response)
-        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiohttp.ClientError) as error:
             raise Unavailable(f"the engine broke off: {error}", retry_after_s=5) from error
 
     async def _control(
@@ -87,7 +98,7 @@ class Engine:
                 method, self.url + path, headers=self._headers, json=body, timeout=timeout
             ) as response:
                 return await _json_or_raise(response)
-        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiohttp.ClientError) as error:
             raise Unavailable(f"no engine answers: {error!r}", retry_after_s=5) from error
 
 

@@ -6,7 +6,8 @@
 2. Adapter: load it under its version name; nothing pauses, versions live side by side.
    Full weights: pause (wait for what is in flight, up to a deadline, then freeze it), reload in
    place, reset the prefix cache, set the weight version, resume.
-3. On any failure of a reload: load the last good weights again; if that fails too the process ends, and
+3. On any failure of a reload: load the last good weights again; if that fails too the process
+ends, and
    whoever watches it starts it anew on the base.
 
 Every request must carry the engine token, `/health` excepted. Answers say which version made them,
@@ -61,7 +62,12 @@ class PolicyEndpoint:
         base = str(self._settings.base_model)
         self._base_digest = artifact.base_digest(self._settings.base_model)
         self._weights = Loaded(
-            version=BASE, kind="base", digest=self._base_digest, served_as=BASE, path=base, loaded_at=time.time()
+            version=BASE,
+            kind="base",
+            digest=self._base_digest,
+            served_as=BASE,
+            path=base,
+            loaded_at=time.time(),
         )
         self._adapters: dict[str, Loaded] = {}
 
@@ -114,7 +120,9 @@ class PolicyEndpoint:
         present = self._find(version)
         if present is not None:
             if present["digest"] != digest:
-                raise Refused(f"{version} is loaded with other weights; a version name is never reused")
+                raise Refused(
+                    f"{version} is loaded with other weights; a version name is never reused"
+                )
             return {"version": version, "digest": digest, "kind": present["kind"], "pause_ms": 0.0}
         started = time.perf_counter()
         if version == BASE and digest == self._base_digest:
@@ -131,10 +139,18 @@ class PolicyEndpoint:
                 pause_ms = await self._swap_weights(state, entry)
         load_ms = (time.perf_counter() - started) * 1e3
         log.info("policy %s is loaded: %.0f ms, paused %.0f ms", version, load_ms, pause_ms)
-        return {"version": version, "digest": digest, "kind": kind, "pause_ms": pause_ms, "load_ms": load_ms}
+        return {
+            "version": version,
+            "digest": digest,
+            "kind": kind,
+            "pause_ms": pause_ms,
+            "load_ms": load_ms,
+        }
 
     def _check(self, version: str, folder: Path, digest: str) -> artifact.Manifest:
-        from serving.weights import check_finite  # torch is in this process anyway, but not at import
+        from serving.weights import (
+            check_finite,
+        )  # torch is in this process anyway, but not at import
 
         root = self._settings.data_dir.resolve()
         if not folder.resolve().is_relative_to(root):
@@ -158,7 +174,9 @@ class PolicyEndpoint:
         from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
 
         if self._weights["kind"] == "full":
-            raise Refused(f"{entry['version']} is an adapter over the base, this engine runs full weights")
+            raise Refused(
+                f"{entry['version']} is an adapter over the base, this engine runs full weights"
+            )
         request = LoadLoRAAdapterRequest(lora_name=entry["served_as"], lora_path=entry["path"])
         answer = await state.openai_serving_models.load_lora_adapter(request)
         if not isinstance(answer, str):
@@ -178,7 +196,9 @@ class PolicyEndpoint:
         paused = time.perf_counter()
         try:
             await self._reload(engine, entry)
-        except Exception as error:  # the core raises whatever the worker raised; all mean: not loaded
+        except (
+            Exception
+        ) as error:  # the core raises whatever the worker raised; all mean: not loaded
             log.exception("reload of %s failed", entry["version"])
             await self._restore(engine)
             raise Refused(f"vLLM could not load {entry['version']}: {error}") from error

@@ -19,7 +19,8 @@ from feedback.events import Version
 BASE = Version("policy-0000")
 PRODUCTION, CANARY, PREVIOUS = "production", "canary", "previous"
 
-# KEYS: aliases, channel. ARGV: version. Sets production, and previous to what production was. Repeating is harmless.
+# KEYS: aliases, channel. ARGV: version. Sets production, and previous to what production was.
+# Repeating is harmless.
 _PROMOTE = """
 local old = redis.call('HGET', KEYS[1], 'production')
 if old == ARGV[1] then return old end
@@ -68,7 +69,9 @@ class Registry:
         pipe.hgetall(keys.ALIASES)
         policies, aliases = pipe.execute()
         return Live(
-            policies={name.decode(): PolicyRecord(**json.loads(data)) for name, data in policies.items()},
+            policies={
+                name.decode(): PolicyRecord(**json.loads(data)) for name, data in policies.items()
+            },
             aliases={name.decode(): version.decode() for name, version in aliases.items()},
         )
 
@@ -82,7 +85,9 @@ class Registry:
         """Raises NotFound."""
         data = cast("bytes | None", self._redis.hget(keys.POLICIES, version))
         if data is None:
-            raise NotFound(f"there is no {version}; `hone policies list` shows what there is", param="version")
+            raise NotFound(
+                f"there is no {version}; `hone policies list` shows what there is", param="version"
+            )
         return PolicyRecord(**json.loads(data))
 
     def next_version(self) -> Version:
@@ -90,14 +95,16 @@ class Registry:
         return Version(f"policy-{cast(int, self._redis.incr(keys.POLICY_SEQ)):04d}")
 
     def add(self, record: PolicyRecord) -> None:
-        """Publish a version. Never overwrites: the same record again is accepted, another one refused."""
+        """Publish a version. Never overwrites: the same record again is accepted, another one
+        refused."""
         if self._redis.hsetnx(keys.POLICIES, record.version, json.dumps(asdict(record))):
             return
         if self.get(record.version).digest != record.digest:
             raise Conflict(f"{record.version} is published already, with other weights")
 
     def ensure_base(self, path: str, digest: str) -> PolicyRecord:
-        """Register the base model, as an engine reports it (`base` in `GET /policy`), as policy-0000 and,
+        """Register the base model, as an engine reports it (`base` in `GET /policy`), as
+        policy-0000 and,
         where nothing is in production yet, promote it.
 
         Raises Conflict when this data belongs to another base model.
@@ -110,7 +117,9 @@ class Registry:
                     "start with that one, or with another --data folder"
                 )
             return record
-        record = PolicyRecord(version=BASE, kind="base", path=path, digest=digest, created=time.time())
+        record = PolicyRecord(
+            version=BASE, kind="base", path=path, digest=digest, created=time.time()
+        )
         self.add(record)
         self._redis.hsetnx(keys.ALIASES, PRODUCTION, BASE)
         return record
@@ -118,7 +127,9 @@ class Registry:
     def promote(self, version: str) -> str | None:
         """Make a version `production`, and what was it `previous`. Returns what it was."""
         self.get(version)
-        old = cast("bytes | None", self._redis.eval(_PROMOTE, 2, keys.ALIASES, keys.LIVE_CHANNEL, version))
+        old = cast(
+            "bytes | None", self._redis.eval(_PROMOTE, 2, keys.ALIASES, keys.LIVE_CHANNEL, version)
+        )
         return old.decode() if old else None
 
     def rollback(self) -> str:

@@ -11,9 +11,10 @@ from feedback.errors import Refused
 
 
 def check_finite(folder: Path) -> None:
-    """Raises Refused naming the first tensor that holds NaN or infinity. One tensor in memory at a time."""
+    """Raises Refused naming the first tensor that holds NaN or infinity. One tensor in memory at a
+    time."""
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
+            for name in file.keys():
                 if not torch.isfinite(file.get_tensor(name)).all():
                     raise Refused(f"{folder.name}: {name} holds NaN or infinity")

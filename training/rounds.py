@@ -3,7 +3,8 @@
 `beat → snapshot → reward → ppo → gate → publish`
 
 State has one writer: the worker that holds the round's lease. The lease carries a fencing token and
-expires when its worker dies; `tick` then hands the round to another one, which goes on at the first step
+expires when its worker dies; `tick` then hands the round to another one, which goes on at the
+first step
 without `DONE`. Nothing here depends on Celery delivering a message exactly once.
 """
 
@@ -31,7 +32,9 @@ MAX_ATTEMPTS = 6  # of one step: a step that kills its worker must not do so for
 
 # KEYS: lease. ARGV: token, milliseconds. Renews the lease only for its holder.
 _RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
-_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+_RELEASE = (
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,9 @@ def read_plan(folder: Path) -> Plan:
 class Rounds:
     """The state of rounds in Redis and on disk."""
 
-    def __init__(self, client: redis.Redis, serving: ServingSettings, training: TrainingSettings) -> None:
+    def __init__(
+        self, client: redis.Redis, serving: ServingSettings, training: TrainingSettings
+    ) -> None:
         self.redis = client
         self._serving = serving
         self._training = training
@@ -76,7 +81,9 @@ class Rounds:
     def new_judgements(self) -> int:
         """How many judgements no snapshot has seen."""
         trained = cast("bytes | None", self.redis.get(keys.JUDGEMENTS_TRAINED))
-        return eventlog.count_after(self.redis, Feedback.kind, after=trained.decode() if trained else "-")
+        return eventlog.count_after(
+            self.redis, Feedback.kind, after=trained.decode() if trained else "-"
+        )
 
     def start(self, *, recipe: str | None = None, reason: str) -> str:
         """Begin a round. Raises Conflict when one is under way or learning is paused."""
@@ -106,7 +113,9 @@ class Rounds:
         live = Registry(self.redis).snapshot()
         parent = live.resolve(PRODUCTION)
         if parent is None:
-            raise Unavailable("no version is in production yet; start the gateway and an engine first")
+            raise Unavailable(
+                "no version is in production yet; start the gateway and an engine first"
+            )
         plan = Plan(
             round_id=round_id,
             recipe=self.state(round_id).get("recipe") or self._training.recipe,
@@ -132,7 +141,8 @@ class Rounds:
         self.redis.hset(keys.round_state(round_id), mapping=fields)
 
     def finish(self, round_id: str, *, status: str, **detail: Any) -> None:
-        """Close a round: finished, refused (by the gate), failed or cancelled. Repeating is harmless."""
+        """Close a round: finished, refused (by the gate), failed or cancelled. Repeating is
+        harmless."""
         self.update(round_id, status=status, ended=time.time(), detail=json.dumps(detail))
         self.record(round_id, status, **detail)
         if self.active() == round_id:

@@ -24,7 +24,8 @@ def decide(
     min_new_judgements: int,
     schedule_s: int,
 ) -> Decision:
-    """A round starts when a person asks, when enough judgements are new, or when the schedule says so
+    """A round starts when a person asks, when enough judgements are new, or when the schedule says
+    so
     and at least one is new; never beside another one, never while learning is paused."""
     if active is not None or is_paused:
         return Decision(start=False)

@@ -37,7 +37,9 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     broker_transport_options={"global_keyprefix": "hone:celery:", "visibility_timeout": 86_400},
-    beat_schedule={"tick": {"task": "training.tasks.tick", "schedule": TICK_S, "options": {"expires": TICK_S}}},
+    beat_schedule={
+        "tick": {"task": "training.tasks.tick", "schedule": TICK_S, "options": {"expires": TICK_S}}
+    },
     timezone="UTC",
 )
 

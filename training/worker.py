@@ -126,7 +126,8 @@ def _last_line(path: Path) -> str:
 
 
 class _Keeper:
-    """Renews the lease in the background. Redis may be away for a while: the lease is lost only when
+    """Renews the lease in the background. Redis may be away for a while: the lease is lost only
+    when
     Redis says so, since while it is away nobody else can take it."""
 
     def __init__(self, lease: Lease) -> None:

@@ -1,0 +1,208 @@
+"""The trainer's commands, added to serving's: rounds, worker, beat, demo. What the `hone` script
+calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from serving.cli import app, main
+from serving.cli_options import AsJson, DataDir, Yes, ready, redis_of
+
+if TYPE_CHECKING:
+    import redis
+
+    from training.rounds import Rounds
+
+__all__ = ["app", "main"]
+
+_EXIT = {"finished": 0, "refused": 3}  # everything else is 1
+_HERE = Path(".hone")
+
+rounds_app = typer.Typer(
+    help="Training rounds: start, list, show, cancel, pause.", no_args_is_help=True
+)
+app.add_typer(rounds_app, name="rounds")
+
+
+@rounds_app.command()
+def start(
+    data: DataDir = _HERE,
+    recipe: Annotated[str | None, typer.Option(help="A recipe's name or .toml file.")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow it to its end; exit 3 if refused.")
+    ] = False,
+) -> None:
+    """Ask for a round now, however few judgements are new."""
+    from feedback import keys
+    from training.config import load_recipe
+
+    if recipe is not None:
+        load_recipe(recipe)  # a wrong one is refused here, not minutes later
+    with redis_of(data) as client:
+        rounds = _rounds(client, data)
+        before = rounds.active()
+        if before is not None:
+            typer.echo(f"{before} is under way; `hone rounds show {before}` follows it", err=True)
+            raise typer.Exit(1)
+        client.set(keys.ROUND_REQUESTED, json.dumps({"recipe": recipe}))
+        round_id = _wait_for_start(rounds)
+        typer.echo(round_id)
+        if wait:
+            raise typer.Exit(_follow(rounds, round_id))
+
+
+@rounds_app.command("list")
+def list_(data: DataDir = _HERE, as_json: AsJson = False) -> None:
+    """All rounds, oldest first."""
+    with redis_of(data) as client:
+        states = _rounds(client, data).list()
+    if as_json:
+        typer.echo(json.dumps(states))
+        return
+    for state in states:
+        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(state["started"])))
+        typer.echo(
+            f"{state['round_id']}  {began}  {state['status']:9} {state['step']:8} {state['reason']}"
+        )
+
+
+@rounds_app.command()
+def show(
+    round_id: str,
+    data: DataDir = _HERE,
+    follow: Annotated[bool, typer.Option("--follow", help="Until it ends.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """One round: where it is, and what it came to."""
+    with redis_of(data) as client:
+        rounds = _rounds(client, data)
+        state = rounds.state(round_id)
+        if not state:
+            typer.echo(f"there is no {round_id}; `hone rounds list` shows what there is", err=True)
+            raise typer.Exit(1)
+        if follow:
+            raise typer.Exit(_follow(rounds, round_id))
+    if as_json:
+        typer.echo(json.dumps(state))
+        return
+    for name, value in state.items():
+        typer.echo(f"{name:18} {value}")
+
+
+@rounds_app.command()
+def cancel(round_id: str, data: DataDir = _HERE, yes: Yes = False) -> None:
+    """End a round; what it has made stays on disk, nothing is published."""
+    if not yes:
+        typer.confirm(f"Cancel {round_id}?", abort=True)
+    with redis_of(data) as client:
+        rounds = _rounds(client, data)
+        if rounds.active() != round_id:
+            typer.echo(f"{round_id} is not under way", err=True)
+            raise typer.Exit(1)
+        rounds.update(round_id, status="cancelling")
+    typer.echo(f"{round_id} is being cancelled")
+
+
+@rounds_app.command()
+def pause(data: DataDir = _HERE) -> None:
+    """No round starts until `resume`; one under way goes on."""
+    from feedback import keys
+
+    with redis_of(data) as client:
+        client.set(keys.LEARNING_PAUSED, "1")
+    typer.echo("learning is paused")
+
+
+@rounds_app.command()
+def resume(data: DataDir = _HERE) -> None:
+    """Let rounds start again."""
+    from feedback import keys
+
+    with redis_of(data) as client:
+        client.delete(keys.LEARNING_PAUSED)
+    typer.echo("rounds start again")
+
+
+@app.command()
+def worker(
+    queue: Annotated[str, typer.Argument(help="control or train")],
+) -> None:
+    """Run one Celery worker in the foreground."""
+    if queue not in ("control", "train"):
+        raise typer.BadParameter("the queues are control and train")
+    _celery("worker", "-Q", queue, "-n", f"{queue}@%h", "-P", "solo", "-c", "1", "-l", "INFO")
+
+
+@app.command()
+def beat(data: DataDir = _HERE) -> None:
+    """Run Celery's clock in the foreground. One per system."""
+    _celery("beat", "-l", "INFO", "-s", str(data / "beat-schedule"))
+
+
+@app.command()
+def demo(
+    data: DataDir = _HERE,
+    sets: Annotated[int, typer.Option(min=16, help="Candidate sets that the labelers rank.")] = 200,
+    heldout: Annotated[int, typer.Option(min=8, help="Prompts kept apart, to measure on.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of prompts and labelers.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where demo.png and demo.json go.")] = Path(),
+) -> None:
+    """Simulated people use the running stack until a better version answers; measures how much
+    better."""
+    from training.demo import Options, run
+
+    stack = ready(data)
+    options = Options(data_dir=data, num_sets=sets, num_heldout=heldout, seed=seed, out=out)
+    raise typer.Exit(_EXIT.get(run(stack, options), 1))
+
+
+def _rounds(client: redis.Redis, data: Path) -> Rounds:
+    from serving.settings import ServingSettings
+    from training.rounds import Rounds
+    from training.settings import TrainingSettings
+
+    # The CLI reads and asks; it never speaks to an engine, so it needs no token.
+    return Rounds(client, ServingSettings(data_dir=data, engine_token="-" * 16), TrainingSettings())
+
+
+def _wait_for_start(rounds: Rounds, *, timeout_s: float = 30) -> str:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if (round_id := rounds.active()) is not None:
+            return round_id
+        time.sleep(0.2)
+    typer.echo("nobody took the request: are the control worker and beat running?", err=True)
+    raise typer.Exit(1)
+
+
+def _follow(rounds: Rounds, round_id: str) -> int:
+    from training.worker import progress_of
+
+    shown: tuple[Any, ...] = ()
+    while True:
+        state = rounds.state(round_id)
+        progress = progress_of(state)
+        line = (state.get("step"), progress.get("iteration"), state.get("status"))
+        if line != shown:
+            figures = " ".join(
+                f"{name}={value:.3g}"
+                for name, value in progress.items()
+                if name.startswith(("objective/", "reward/")) and isinstance(value, (int, float))
+            )
+            typer.echo(f"{state.get('step', ''):9} {progress.get('iteration', '')!s:>4} {figures}")
+            shown = line
+        if "ended" in state:
+            typer.echo(f"{round_id} {state['status']}: {state.get('detail', '')}")
+            return _EXIT.get(state["status"], 1)
+        time.sleep(0.5)
+
+
+def _celery(*arguments: str) -> None:
+    os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", "training.tasks", *arguments])

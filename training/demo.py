@@ -1,0 +1,250 @@
+"""`hone demo`: simulated people use the running stack until a better version answers.
+
+1. End users ask; each prompt is answered K = 4 times.       2. Labelers rank the candidate sets.
+3. A round runs: snapshot, reward model, PPO-ptx, gate.      4. It is published and swapped in
+under traffic.
+5. Old and new version answer held-out prompts; gold scores are compared, whatever came out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from training.demo_people import PREFERENCE, Person, end_users_ask, gold, labeler_ranks
+from training.demo_prompts import prompts
+from training.demo_report import compare, draw, print_result, read_metrics
+from training.demo_traffic import Traffic
+
+NUM_CANDIDATES = 4
+NUM_LABELERS = 4
+NUM_END_USERS = 16
+ANSWER_TOKENS = 40  # the recipe's response_tokens: people judge what the trainer will sample
+SAMPLES_PER_PROMPT = 4
+_CONCURRENCY = 8
+_EVALUATION_SEED = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    data_dir: Path
+    num_sets: int
+    num_heldout: int
+    seed: int
+    out: Path
+
+
+@dataclass(kw_only=True)
+class Story:
+    """What happened, figure by figure; becomes demo.json."""
+
+    preference: str = PREFERENCE
+    old: str = ""
+    new: str = ""
+    status: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def run(stack: dict[str, Any], options: Options) -> str:
+    """Run the demo against a stack (`ready.json`). Returns the round's status: finished, refused,
+    failed."""
+    return asyncio.run(_run(stack, options, Console()))
+
+
+async def _run(stack: dict[str, Any], options: Options, console: Console) -> str:
+    story = Story()
+    timeout = aiohttp.ClientTimeout(total=300)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        developer = Person(session, url=stack["url"], key=stack["api_key"])
+        operator = Person(session, url=stack["url"], key=stack["admin_key"])
+        story.old = (await developer.get("/policy"))["production"]["version"]
+        console.print(f"{story.old} answers. The labelers like {PREFERENCE}.")
+        asked = prompts(num=options.num_sets + options.num_heldout, seed=options.seed)
+        heldout, asked = asked[: options.num_heldout], asked[options.num_heldout :]
+        with Progress(
+            TextColumn("{task.description:34}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+        ) as progress:
+            await _people(developer, asked, options, story, progress)
+            round_id = await _round(developer, operator, story, progress)
+        story.figures["round"] = round_id
+        story.new = (await developer.get("/policy"))["production"]["version"]
+        folder = options.data_dir / "rounds" / round_id
+        story.figures["gate"] = _gate(folder)
+        if story.new != story.old:
+            with Progress(console=console) as progress:
+                await _measure(developer, heldout, story, progress)
+    options.out.mkdir(parents=True, exist_ok=True)
+    metrics = read_metrics(folder / "metrics.jsonl")
+    (options.out / "demo.json").write_text(json.dumps(vars(story) | {"metrics": metrics}, indent=1))
+    draw(vars(story), metrics, options.out / "demo.png")
+    print_result(vars(story), console)
+    console.print(f"written: {options.out / 'demo.png'}, {options.out / 'demo.json'}")
+    return story.status
+
+
+async def _people(
+    developer: Person, asked: list[str], options: Options, story: Story, progress: Progress
+) -> None:
+    bar = progress.add_task("1 end users ask", total=len(asked), note="")
+    async with _timed(story, "ask"):
+        refused = await end_users_ask(
+            developer,
+            asked,
+            num_users=NUM_END_USERS,
+            num_candidates=NUM_CANDIDATES,
+            max_tokens=ANSWER_TOKENS,
+            concurrency=_CONCURRENCY,
+            on_answer=lambda: progress.advance(bar),
+        )
+    bar = progress.add_task("2 labelers rank", total=len(asked) - refused, note="")
+    limit = -(-len(asked) // NUM_LABELERS)
+    async with _timed(story, "rank"):
+        ranked = await asyncio.gather(
+            *(
+                labeler_ranks(
+                    developer,
+                    name=f"labeler-{number}",
+                    seed=options.seed * NUM_LABELERS + number,
+                    limit=limit,
+                    on_ranking=lambda: progress.advance(bar),
+                )
+                for number in range(NUM_LABELERS)
+            )
+        )
+    story.figures |= {"prompts_refused_by_moderation": refused, "rankings": sum(ranked)}
+
+
+async def _round(developer: Person, operator: Person, story: Story, progress: Progress) -> str:
+    """Start a round, follow it, and keep traffic on while it is published. Returns its id."""
+    bar = progress.add_task("3 round", total=None, note="")
+    requested = await operator.post("/admin/rounds", {})
+    round_id = requested.get("round_id") or await _started(operator, requested)
+    traffic = Traffic(developer)
+    step, since = "", time.monotonic()
+    while True:
+        state = await _state(operator, round_id)
+        if state["step"] != step:
+            story.seconds[step or "start"] = time.monotonic() - since
+            step, since = state["step"], time.monotonic()
+        if step in ("gate", "publish"):
+            traffic.start()
+        _show(progress, bar, round_id, state)
+        if "ended" in state:
+            break
+        await asyncio.sleep(1)
+    story.seconds[step] = time.monotonic() - since
+    story.status = state["status"]
+    if story.status == "finished":
+        swap = await traffic.stop(
+            after_swap_to=(await developer.get("/policy"))["production"]["version"]
+        )
+    else:
+        swap = await traffic.stop(after_swap_to=None)
+    story.figures["swap"] = swap | {"detail": json.loads(state.get("detail") or "{}")}
+    return round_id
+
+
+async def _started(operator: Person, requested: dict[str, Any]) -> str:
+    known = set(requested.get("rounds", []))
+    for _ in range(120):
+        states = (await operator.get("/admin/rounds"))["data"]
+        running = [s["round_id"] for s in states if "ended" not in s and s["round_id"] not in known]
+        if running:
+            return str(running[-1])
+        await asyncio.sleep(0.5)
+    raise RuntimeError(
+        "nobody took the request for a round: are the control worker and beat running?"
+    )
+
+
+async def _state(operator: Person, round_id: str) -> dict[str, Any]:
+    states = (await operator.get("/admin/rounds"))["data"]
+    return next(state for state in states if state["round_id"] == round_id)
+
+
+def _show(progress: Progress, bar: Any, round_id: str, state: dict[str, Any]) -> None:
+    newest = json.loads(state.get("progress") or "{}")
+    wanted = ("reward/accuracy", "objective/scores", "objective/kl")
+    note = "  ".join(f"{name} {newest[name]:.3f}" for name in wanted if name in newest)
+    progress.update(
+        bar,
+        description=f"3 {round_id}: {state['step']}",
+        completed=newest.get("iteration", 0),
+        note=note,
+    )
+
+
+async def _measure(developer: Person, heldout: list[str], story: Story, progress: Progress) -> None:
+    """Gold of both versions on prompts that nobody has asked before; the same seeds for both."""
+    bar = progress.add_task("5 held-out prompts, old and new", total=2 * len(heldout))
+    async with _timed(story, "measure"):
+        answers = {
+            version: await _answers(developer, heldout, version, lambda: progress.advance(bar))
+            for version in (story.old, story.new)
+        }
+    story.figures["gold"] = compare(
+        [[gold(text) for text in texts] for texts in answers[story.old]],
+        [[gold(text) for text in texts] for texts in answers[story.new]],
+    )
+    story.figures["examples"] = [
+        {
+            "prompt": prompt,
+            "old": old[0],
+            "new": new[0],
+            "gold_old": gold(old[0]),
+            "gold_new": gold(new[0]),
+        }
+        for prompt, old, new in zip(heldout, answers[story.old], answers[story.new], strict=True)
+    ]
+
+
+async def _answers(
+    person: Person, asked: list[str], version: str, on_answer: Callable[[], None]
+) -> list[list[str]]:
+    room = asyncio.Semaphore(_CONCURRENCY)
+
+    async def one(number: int, prompt: str) -> list[str]:
+        async with room:
+            answer, headers = await person.ask(
+                prompt,
+                model=version,
+                n=SAMPLES_PER_PROMPT,
+                max_tokens=ANSWER_TOKENS,
+                temperature=1.0,
+                seed=_EVALUATION_SEED + number,
+                store=False,
+            )
+        if headers["x-policy-version"] != version:
+            raise RuntimeError(f"asked {version}, {headers['x-policy-version']} answered")
+        on_answer()
+        return [choice["message"]["content"] or "" for choice in answer["choices"]]
+
+    return await asyncio.gather(*(one(number, prompt) for number, prompt in enumerate(asked)))
+
+
+def _gate(folder: Path) -> dict[str, Any]:
+    path = folder / "gate" / "report.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+@asynccontextmanager
+async def _timed(story: Story, name: str) -> AsyncIterator[None]:
+    started = time.monotonic()
+    yield
+    story.seconds[name] = time.monotonic() - started
