@@ -40,7 +40,9 @@ def main() -> int:
         make_venv(venv)
         if options.flavour == "cpu":
             with_stamp(venv, "torch", TORCH, lambda: install_torch(venv))
-        with_stamp(venv, lock.name, lock.read_text(), lambda: install_lock(venv, lock, num_packages))
+        with_stamp(
+            venv, lock.name, lock.read_text(), lambda: install_lock(venv, lock, num_packages)
+        )
         with_stamp(venv, "hone", (ROOT / "pyproject.toml").read_text(), lambda: install_hone(venv))
     except InstallFailed as failure:
         say(f"error: {failure}")
@@ -60,10 +62,13 @@ def make_venv(venv: Path) -> None:
     if python.exists() and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
         return
     say(f"[1/4] virtual environment (Python {sys.version_info.major}.{sys.version_info.minor})")
-    made = subprocess.run([sys.executable, "-m", "venv", "--clear", venv], capture_output=True, text=True)
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", "--clear", venv], capture_output=True, text=True
+    )
     if made.returncode != 0:
         raise InstallFailed(
-            "python -m venv failed. On Debian and Ubuntu: apt-get install python3-venv\n" + made.stdout
+            "python -m venv failed. On Debian and Ubuntu: apt-get install python3-venv\n"
+            + made.stdout
         )
     pip(venv, "install", "--upgrade", "pip")
 
@@ -81,7 +86,9 @@ def install_torch(venv: Path) -> None:
         except InstallFailed:
             continue
         return
-    say(f"      no CPU build found here or at {CPU_INDEX}; taking the default one, which may be 3 GB")
+    say(
+        f"      no CPU build found here or at {CPU_INDEX}; taking the default one, which may be 3 GB"
+    )
     pip(venv, "install", f"torch=={TORCH}")
 
 
@@ -90,7 +97,9 @@ def install_lock(venv: Path, lock: Path, num_packages: int) -> None:
     pip(venv, "install", "--no-deps", "--no-compile", "-r", lock, num_packages=num_packages)
     say("      compiling to bytecode on all cores")
     # Single files of some packages do not compile (templates, Python 2 remains): pip ignores them too.
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    environment = {
+        key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"
+    }
     subprocess.run(
         [venv / "bin" / "python", "-m", "compileall", "-q", "-j", "0", _site_packages(venv)],
         stdout=subprocess.DEVNULL,
@@ -145,7 +154,7 @@ def _progress(lines: Iterator[str], num_packages: int | None) -> Iterator[str]:
         if not terminal:
             continue
         count = f"{num_reached}/{num_packages} " if num_packages else ""
-        sys.stdout.write(f"\r\x1b[K      {count}{line.strip()[:90 - len(count)]}")
+        sys.stdout.write(f"\r\x1b[K      {count}{line.strip()[: 90 - len(count)]}")
         sys.stdout.flush()
     if terminal:
         sys.stdout.write("\r\x1b[K")

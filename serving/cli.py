@@ -1,0 +1,115 @@
+"""The command line. Every command imports what it needs when it runs: `hone --help` loads nothing heavy.
+
+`training.cli` adds the trainer's commands to `app` and is what the `hone` script calls.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from feedback.errors import HoneError
+from serving import key_commands, policy_commands
+from serving.cli_options import AsJson, DataDir, Port
+
+# Rich help and rich tracebacks cost 0.2 s of imports and say no more.
+app = typer.Typer(
+    name="hone",
+    help="Serves a language model, learns from what people say about its answers, and swaps a better one in.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(key_commands.app, name="keys")
+app.add_typer(policy_commands.app, name="policies")
+
+
+def main() -> None:
+    """Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 the gate refused."""
+    try:
+        app()
+    except HoneError as error:
+        typer.echo(f"error: {error.message}", err=True)
+        sys.exit(1)
+
+
+@app.command()
+def up(
+    port: Port = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address of the gateway.", envvar="HONE_SERVING_HOST")
+    ] = "127.0.0.1",
+    data: DataDir = Path(".hone"),
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model's folder, or its name on the hub. Default: SmolLM2-135M."),
+    ] = None,
+    redis_url: Annotated[
+        str | None,
+        typer.Option(
+            help="A Redis that runs already. Default: one is started.",
+            envvar="HONE_FEEDBACK_REDIS_URL",
+        ),
+    ] = None,
+) -> None:
+    """Start everything on this machine and watch it; Ctrl-C stops it."""
+    from rich.console import Console
+
+    from serving.local import Wish, up
+
+    wish = Wish(data_dir=data, host=host, port=port, model=model, redis_url=redis_url)
+    up(wish, console=Console())
+
+
+@app.command()
+def doctor(
+    port: Port = 8000,
+    data: DataDir = Path(".hone"),
+    as_json: AsJson = False,
+) -> None:
+    """Check this machine, line by line: OK, WARN or FAIL, with the fix."""
+    from serving.doctor import examine, shown
+
+    findings = list(examine(data_dir=data, port=port))
+    typer.echo(shown(findings, as_json=as_json))
+    if any(finding.verdict == "FAIL" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def gateway() -> None:
+    """Run one gateway in the foreground; settings from HONE_SERVING_…."""
+    import uvicorn
+
+    from serving.settings import ServingSettings
+
+    settings = ServingSettings()
+    uvicorn.run(
+        "serving.app:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_level="warning",
+        # Open streams get this long to finish before a stop cuts them.
+        timeout_graceful_shutdown=5,
+    )
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def engine(context: typer.Context) -> None:
+    """Run one engine in the foreground; further arguments are vLLM's."""
+    from serving.engine_server import main as serve
+
+    serve(context.args)
+
+
+@app.command()
+def moderation() -> None:
+    """Run the moderation server in the foreground; settings from HONE_MODERATION_…."""
+    import os
+
+    os.execv(sys.executable, [sys.executable, "-m", "moderation", "serve"])

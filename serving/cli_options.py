@@ -1,0 +1,84 @@
+"""What several commands share: options, and where the running stack is."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from feedback.errors import HoneError, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    import redis
+
+AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+DataDir = Annotated[
+    Path, typer.Option(help="Folder of models, log and policies.", envvar="HONE_SERVING_DATA_DIR")
+]
+Port = Annotated[
+    int, typer.Option(help="Port of the gateway.", envvar="HONE_SERVING_PORT", min=1, max=65535)
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def ready(data_dir: Path) -> dict[str, Any]:
+    """What `hone up` wrote for scripts. Raises NotFound with the cure."""
+    try:
+        found: dict[str, Any] = json.loads((data_dir / "ready.json").read_text())
+    except FileNotFoundError:
+        raise NotFound(
+            f"nothing runs on {data_dir}, or it is not ready yet: start it with `hone up`, or name its "
+            "folder with --data"
+        ) from None
+    return found
+
+
+@contextmanager
+def redis_of(data_dir: Path) -> Iterator[redis.Redis]:
+    """The stack's Redis: HONE_FEEDBACK_REDIS_URL, else that of the `hone up` on this folder."""
+    import redis
+
+    from feedback.connection import connect
+
+    url = os.environ.get("HONE_FEEDBACK_REDIS_URL") or ready(data_dir)["redis_url"]
+    try:
+        with connect(url) as client:
+            yield client
+    except redis.ConnectionError as error:
+        raise Unavailable(f"Redis at {url} does not answer: {error}") from None
+
+
+def post_as_admin(path: str, *, data_dir: Path) -> dict[str, Any]:
+    """POST to the gateway of the `hone up` on this folder. Raises HoneError with the gateway's words."""
+    stack = ready(data_dir)
+    request = urllib.request.Request(
+        stack["url"] + path,
+        data=b"{}",
+        headers={
+            "authorization": f"Bearer {stack['admin_key']}",
+            "content-type": "application/json",
+        },
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=330) as response:
+            answer: dict[str, Any] = json.load(response)
+    except urllib.error.HTTPError as error:
+        raise HoneError(_message(error)) from None
+    except OSError as error:
+        raise Unavailable(f"the gateway at {stack['url']} does not answer: {error}") from None
+    return answer
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    body = error.read()
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"the gateway answered {error.code}"

@@ -1,0 +1,78 @@
+"""`hone keys …`"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serving.cli_options import AsJson, DataDir, redis_of
+
+app = typer.Typer(help="API keys: made, listed, revoked.", no_args_is_help=True)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Option(help="Whose key, for the list.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="infer, label or admin; several times.")
+    ] = None,
+    tenant: Annotated[
+        str, typer.Option(help="Keys of one tenant see each other's completions.")
+    ] = "default",
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Default: the gateway's.")
+    ] = None,
+    store: Annotated[
+        bool, typer.Option(help="Keep completions when a request does not say.")
+    ] = True,
+    data: DataDir = Path(".hone"),
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and show it, this once."""
+    from serving import auth
+
+    with redis_of(data) as client:
+        secret, record = auth.create_key(
+            client,
+            name=name,
+            scopes=scope or ["infer"],
+            tenant=tenant,
+            requests_per_minute=requests_per_minute,
+            store=store,
+        )
+    if as_json:
+        typer.echo(json.dumps({"key": secret, **asdict(record)}))
+        return
+    typer.echo(f"{secret}\n{record.id} ({', '.join(record.scopes)}). The key is not shown again.")
+
+
+@app.command("list")
+def list_(data: DataDir = Path(".hone"), as_json: AsJson = False) -> None:
+    """All keys, without the secrets."""
+    from serving import auth
+
+    with redis_of(data) as client:
+        records = auth.list_keys(client)
+    if as_json:
+        typer.echo(json.dumps([asdict(record) for record in records]))
+        return
+    for record in records:
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created))
+        typer.echo(
+            f"{record.id}  {made}  {','.join(record.scopes):18} {record.tenant:10} {record.name}"
+        )
+
+
+@app.command()
+def revoke(key_id: str, data: DataDir = Path(".hone")) -> None:
+    """Forget a key: requests with it are refused from the next second on."""
+    from serving import auth
+
+    with redis_of(data) as client:
+        record = auth.revoke_key(client, key_id)
+    typer.echo(f"revoked {record.id} ({record.name})")

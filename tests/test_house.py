@@ -1,0 +1,100 @@
+"""The house rules that a test can hold: maps, sizes, imports, and what a process does not load."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("feedback", "moderation", "serving", "training")
+LINE_LIMIT = 400
+HEAVY = ("torch", "transformers", "vllm", "celery", "numpy")
+
+
+def _modules(package: str) -> list[str]:
+    return sorted(
+        file.stem for file in (ROOT / package).glob("*.py") if not file.stem.startswith("__")
+    )
+
+
+def _sources() -> list[Path]:
+    return [
+        file for folder in (*PACKAGES, "tests", "requirements") for file in (ROOT / folder).rglob("*.py")
+    ]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_package_docstring_names_every_module_and_no_other(package: str) -> None:
+    tree = ast.parse((ROOT / package / "__init__.py").read_text())
+    docstring = ast.get_docstring(tree) or ""
+    named = re.findall(r"^(\w+) {2,}\S", docstring, flags=re.MULTILINE)
+    assert sorted(named) == _modules(package)
+    assert "may import: " in docstring
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_init_holds_a_docstring_and_nothing_else(package: str) -> None:
+    tree = ast.parse((ROOT / package / "__init__.py").read_text())
+    assert len(tree.body) == 1
+
+
+def test_no_file_is_longer_than_the_limit() -> None:
+    too_long = {
+        str(file.relative_to(ROOT)): num_lines
+        for file in _sources()
+        if (num_lines := len(file.read_text().splitlines())) > LINE_LIMIT
+    }
+    assert too_long == {}
+
+
+def test_a_package_imports_only_packages_earlier_in_the_alphabet() -> None:
+    lint = Path(sys.executable).with_name("lint-imports")
+    run = subprocess.run([lint], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    empty_names = {"utils", "helpers", "common", "misc", "manager", "base", "core"}
+    assert {file.stem for file in _sources()} & empty_names == set()
+
+
+def test_the_gateway_loads_nothing_heavy() -> None:
+    loaded = _modules_after("import serving.app, uvicorn")
+    assert loaded & set(HEAVY) == set()
+
+
+def test_hone_up_loads_nothing_heavy() -> None:
+    loaded = _modules_after("import serving.local, serving.doctor")
+    assert loaded & {*HEAVY, "fastapi", "aiohttp"} == set()
+
+
+def test_hone_help_is_quick() -> None:
+    times_s = []
+    for _ in range(3):
+        started = time.perf_counter()
+        run = subprocess.run(
+            [sys.executable, "-c", "from training.cli import main; main()", "--help"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        times_s.append(time.perf_counter() - started)
+    assert "up" in run.stdout
+    assert statistics.median(times_s) < 0.5
+
+
+def _modules_after(statement: str) -> set[str]:
+    """Top-level modules that a fresh process has loaded after the statement."""
+    code = f"{statement}; import sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(run.stdout.split())
