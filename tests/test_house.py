@@ -26,7 +26,9 @@ def _modules(package: str) -> list[str]:
 
 def _sources() -> list[Path]:
     return [
-        file for folder in (*PACKAGES, "tests", "requirements") for file in (ROOT / folder).rglob("*.py")
+        file
+        for folder in (*PACKAGES, "tests", "requirements")
+        for file in (ROOT / folder).rglob("*.py")
     ]
 
 

@@ -118,7 +118,9 @@ async def test_a_killed_part_is_ready_again_with_another_pid(tmp_path: Path) -> 
         assert supervisor.pids()["worker"] != first
 
 
-async def test_children_of_a_part_that_died_are_ended_before_it_starts_again(tmp_path: Path) -> None:
+async def test_children_of_a_part_that_died_are_ended_before_it_starts_again(
+    tmp_path: Path,
+) -> None:
     running = Running(tmp_path, [python_part("family", FAMILY)])
     async with running.on() as supervisor:
         await running.until(lambda: supervisor.all_ready)
@@ -153,7 +155,9 @@ async def test_a_part_that_answers_no_more_is_shown_as_unwell(tmp_path: Path) ->
         assert supervisor.watched["engine"].num_restarts == 0
 
 
-async def test_stopping_leaves_no_process_not_even_one_that_left_its_session(tmp_path: Path) -> None:
+async def test_stopping_leaves_no_process_not_even_one_that_left_its_session(
+    tmp_path: Path,
+) -> None:
     running = Running(tmp_path, [python_part("family", FAMILY), python_part("redis", SLEEP)])
     async with running.on() as supervisor:
         await running.until(lambda: supervisor.all_ready)
@@ -189,7 +193,8 @@ async def test_redis_outlives_those_that_write_to_it(tmp_path: Path) -> None:
         "signal.signal(signal.SIGTERM, end)\n" + SLEEP
     )
     parts = [
-        python_part(name, f"NAME = {name!r}\n{last_words}") for name in ("redis", "gateway", "train")
+        python_part(name, f"NAME = {name!r}\n{last_words}")
+        for name in ("redis", "gateway", "train")
     ]
     running = Running(tmp_path, parts)
     async with running.on() as supervisor:
