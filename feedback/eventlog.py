@@ -7,6 +7,7 @@ outbox, a lost reply) is in the stream once.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import redis
 import redis.asyncio
@@ -24,6 +25,9 @@ return {entry, 0}
 """
 
 _PAGE = 500
+
+# redis-py types replies for clients with and without decode_responses; ours never decode.
+Rows = list[tuple[bytes, dict[bytes, bytes]]]
 
 
 def append(client: redis.Redis, event: Event) -> bool:
@@ -44,7 +48,7 @@ def get(client: redis.Redis, kind: str, event_id: str) -> Event | None:
     entry = client.hget(keys.index(kind), event_id)
     if entry is None:
         return None
-    rows = client.xrange(keys.stream(kind), entry, entry)
+    rows = cast(Rows, client.xrange(keys.stream(kind), entry, entry))
     return decode(kind, rows[0][1][b"e"]) if rows else None
 
 
@@ -53,7 +57,7 @@ async def get_async(client: redis.asyncio.Redis, kind: str, event_id: str) -> Ev
     entry = await client.hget(keys.index(kind), event_id)
     if entry is None:
         return None
-    rows = await client.xrange(keys.stream(kind), entry, entry)
+    rows = cast(Rows, await client.xrange(keys.stream(kind), entry, entry))
     return decode(kind, rows[0][1][b"e"]) if rows else None
 
 
@@ -62,7 +66,7 @@ def read(
 ) -> Iterator[tuple[str, Event]]:
     """(entry id, event) in order; `after` is exclusive unless "-". Holds one page in memory."""
     start = after if after == "-" else f"({after}"
-    while rows := client.xrange(keys.stream(kind), start, until, count=_PAGE):
+    while rows := cast(Rows, client.xrange(keys.stream(kind), start, until, count=_PAGE)):
         for entry, fields in rows:
             yield entry.decode(), decode(kind, fields[b"e"])
         start = f"({rows[-1][0].decode()}"
@@ -70,7 +74,7 @@ def read(
 
 def last_entry(client: redis.Redis, kind: str) -> str | None:
     """Entry id of the newest event of a kind."""
-    rows = client.xrevrange(keys.stream(kind), count=1)
+    rows = cast(Rows, client.xrevrange(keys.stream(kind), count=1))
     return rows[0][0].decode() if rows else None
 
 

@@ -48,8 +48,8 @@ def write(client: redis.Redis, folder: Path, *, heldout_share: float) -> dict[st
     skipped: Counter[str] = Counter()
     rankings = list(_rankings(client, bounds, completions, skipped, heldout_share))
     prompts = list(_prompts(completions.values(), heldout_share))
-    if rankings and all(row["split"] == "train" for row in rankings):
-        skipped["no_heldout_user_split_by_prompt"] = 1
+    is_one_sided = heldout_share > 0 and all(row["split"] == "train" for row in rankings)
+    if is_one_sided:  # too few end users for one to fall on the held-out side
         rankings, prompts = (_split_by_prompt(rows, heldout_share) for rows in (rankings, prompts))
     demonstrations = list(_demonstrations(client, bounds, completions))
     for name, rows in (
@@ -64,7 +64,8 @@ def write(client: redis.Redis, folder: Path, *, heldout_share: float) -> dict[st
         "heldout_rankings": sum(row["split"] == "heldout" for row in rankings),
         "prompts": len(prompts),
         "demonstrations": len(demonstrations),
-        "skipped": dict(skipped),
+        "split_by": "prompt" if is_one_sided else "end_user",
+        "skipped": dict(skipped),  # judgements that are not used, by reason
     }
     _write(folder / "manifest.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
     return manifest

@@ -92,7 +92,7 @@ class Registry:
 
     def next_version(self) -> Version:
         """A number that was never given out before."""
-        return Version(f"policy-{cast(int, self._redis.incr(keys.POLICY_SEQ)):04d}")
+        return Version(f"policy-{self._redis.incr(keys.POLICY_SEQ):04d}")
 
     def add(self, record: PolicyRecord) -> None:
         """Publish a version. Never overwrites: the same record again is accepted, another one

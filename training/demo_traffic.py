@@ -64,7 +64,8 @@ class Traffic:
 
     async def _ask(self) -> Request:
         started, clock = time.time(), time.perf_counter()
-        version, error, allowed = "", "", ()
+        version, error = "", ""
+        allowed: tuple[str, ...] = ()
         try:
             before = (await self._person.get("/policy"))["production"]["version"]
             _, headers = await self._person.ask(_QUESTION, max_tokens=4, store=False)

@@ -89,8 +89,8 @@ class Rounds:
         """Begin a round. Raises Conflict when one is under way or learning is paused."""
         if self.redis.exists(keys.LEARNING_PAUSED):
             raise Conflict("learning is paused; `hone rounds resume` lets rounds start again")
-        round_id = f"round-{cast(int, self.redis.incr(keys.ROUND_SEQ)):04d}"
-        state = {
+        round_id = f"round-{self.redis.incr(keys.ROUND_SEQ):04d}"
+        state: dict[Any, Any] = {
             "round_id": round_id,
             "recipe": recipe or self._training.recipe,
             "status": "running",
@@ -137,8 +137,8 @@ class Rounds:
         raw = cast("dict[bytes, bytes]", self.redis.hgetall(keys.round_state(round_id)))
         return {name.decode(): value.decode() for name, value in raw.items()}
 
-    def update(self, round_id: str, **fields: Any) -> None:
-        self.redis.hset(keys.round_state(round_id), mapping=fields)
+    def update(self, round_id: str, **fields: str | float) -> None:
+        self.redis.hset(keys.round_state(round_id), mapping=dict[Any, Any](fields))
 
     def finish(self, round_id: str, *, status: str, **detail: Any) -> None:
         """Close a round: finished, refused (by the gate), failed or cancelled. Repeating is

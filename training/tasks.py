@@ -8,7 +8,7 @@ broker's visibility timeout nor `reject_on_worker_lost` can start a round twice 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, cast
 
 from celery import Celery
 
@@ -57,7 +57,7 @@ def tick() -> None:
     decision = decide(
         active=rounds.active(),
         is_paused=bool(rounds.redis.exists(keys.LEARNING_PAUSED)),
-        request=rounds.redis.get(keys.ROUND_REQUESTED),
+        request=cast("bytes | None", rounds.redis.get(keys.ROUND_REQUESTED)),
         new_judgements=rounds.new_judgements(),
         last_started=max((float(state["started"]) for state in rounds.list()), default=0.0),
         now=time.time(),

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from feedback.connection import connect
+from feedback.errors import Conflict, NotFound
+from serving.registry import PolicyRecord, Registry
+
+
+def record(version: str, digest: str = "d") -> PolicyRecord:
+    return PolicyRecord(version=version, kind="adapter", path="p", digest=digest, created=1.0)
+
+
+@pytest.fixture
+def registry(redis_url: str) -> Registry:
+    registry = Registry(connect(redis_url))
+    registry.ensure_base("base", "digest-of-base")
+    return registry
+
+
+def test_the_base_is_in_production_until_something_is_promoted(registry: Registry) -> None:
+    assert registry.aliases() == {"production": "policy-0000"}
+    registry.add(record("policy-0001"))
+    registry.promote("policy-0001")
+    assert registry.aliases() == {"production": "policy-0001", "previous": "policy-0000"}
+    registry.ensure_base("base", "digest-of-base")
+    assert registry.aliases()["production"] == "policy-0001"
+
+
+def test_promoting_twice_keeps_the_previous_version(registry: Registry) -> None:
+    registry.add(record("policy-0001"))
+    registry.promote("policy-0001")
+    registry.promote("policy-0001")
+    assert registry.aliases()["previous"] == "policy-0000"
+
+
+def test_a_rollback_brings_the_previous_version_back(registry: Registry) -> None:
+    with pytest.raises(Conflict):
+        registry.rollback()
+    registry.add(record("policy-0001"))
+    registry.promote("policy-0001")
+    assert registry.rollback() == "policy-0000"
+    assert registry.aliases() == {"production": "policy-0000", "previous": "policy-0001"}
+
+
+def test_a_published_version_is_never_overwritten(registry: Registry) -> None:
+    first = record("policy-0001", "a")
+    registry.add(first)
+    registry.add(dataclasses.replace(first, created=2.0))
+    assert registry.get("policy-0001") == first
+    with pytest.raises(Conflict):
+        registry.add(record("policy-0001", "b"))
+
+
+def test_version_numbers_are_never_given_twice(registry: Registry) -> None:
+    assert [registry.next_version() for _ in range(3)] == [
+        "policy-0001",
+        "policy-0002",
+        "policy-0003",
+    ]
+
+
+def test_what_is_not_published_cannot_be_promoted(registry: Registry) -> None:
+    with pytest.raises(NotFound):
+        registry.promote("policy-0009")
+
+
+def test_data_of_another_base_model_is_refused(registry: Registry) -> None:
+    with pytest.raises(Conflict, match="another base model"):
+        registry.ensure_base("other", "other-digest")
+
+
+def test_an_alias_and_a_version_name_the_same_policy(registry: Registry) -> None:
+    live = registry.snapshot()
+    assert live.resolve("production") == live.resolve("policy-0000") is not None
+    assert live.resolve("policy-0042") is None

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from feedback import eventlog, keys
+from feedback.connection import connect
+from feedback.errors import Conflict, Unavailable
+from feedback.events import Feedback, new_id
+from serving.registry import Registry
+from serving.settings import ServingSettings
+from training import rounds as rounds_module
+from training import worker
+from training.rounds import STEPS, Lease, Rounds
+from training.settings import TrainingSettings
+
+
+@pytest.fixture
+def rounds(redis_url: str, tmp_path: Path) -> Rounds:
+    serving = ServingSettings(data_dir=tmp_path, engine_token="t" * 16)
+    return Rounds(connect(redis_url), serving, TrainingSettings(recipe="tiny"))
+
+
+def a_judgement() -> Feedback:
+    return Feedback(
+        id=new_id("fbk_"),
+        created=1.0,
+        form="rating",
+        labeler="a",
+        tenant="t",
+        completion_ids=[],
+        body={},
+    )
+
+
+def test_one_round_at_a_time(rounds: Rounds) -> None:
+    first = rounds.start(reason="test")
+    with pytest.raises(Conflict, match="under way"):
+        rounds.start(reason="test")
+    rounds.finish(first, status="finished")
+    assert rounds.start(reason="test") != first
+    assert [state["status"] for state in rounds.list()] == ["finished", "running"]
+
+
+def test_nothing_starts_while_learning_is_paused(rounds: Rounds) -> None:
+    rounds.redis.set(keys.LEARNING_PAUSED, "1")
+    with pytest.raises(Conflict, match="paused"):
+        rounds.start(reason="test")
+
+
+def test_a_plan_is_written_once_and_survives_a_later_promotion(rounds: Rounds) -> None:
+    registry = Registry(rounds.redis)
+    with pytest.raises(Unavailable):
+        rounds.prepare(rounds.start(reason="test"))
+    registry.ensure_base("base", "d")
+    round_id = rounds.active()
+    assert round_id is not None
+    folder = rounds.prepare(round_id)
+    plan = rounds_module.read_plan(folder)
+    assert (plan.parent, plan.parent_path, plan.recipe) == ("policy-0000", None, "tiny")
+    assert rounds_module.read_plan(rounds.prepare(round_id)) == plan
+
+
+def test_judgements_of_a_snapshot_are_no_news(rounds: Rounds) -> None:
+    for _ in range(3):
+        eventlog.append(rounds.redis, a_judgement())
+    assert rounds.new_judgements() == 3
+    rounds.mark_trained({"feedback": eventlog.last_entry(rounds.redis, "feedback")})
+    eventlog.append(rounds.redis, a_judgement())
+    assert rounds.new_judgements() == 1
+
+
+def test_a_lease_has_one_holder_and_a_growing_token(rounds: Rounds) -> None:
+    first = Lease.acquire(rounds.redis)
+    assert first is not None
+    assert Lease.acquire(rounds.redis) is None
+    assert first.renew()
+    first.release()
+    second = Lease.acquire(rounds.redis)
+    assert second is not None
+    assert int(second.token) > int(first.token)
+    assert second.is_mine()
+    assert not first.is_mine()
+    assert not first.renew()
+
+
+def test_a_zombie_does_not_take_a_lease_back_once_another_worker_had_it(rounds: Rounds) -> None:
+    zombie = Lease.acquire(rounds.redis)
+    assert zombie is not None
+    rounds.redis.delete(keys.ROUND_LEASE)  # it ran out
+    assert zombie.retake()
+    rounds.redis.delete(keys.ROUND_LEASE)
+    successor = Lease.acquire(rounds.redis)
+    assert successor is not None
+    successor.release()
+    assert not zombie.retake()
+
+
+def test_a_step_that_always_fails_ends_the_round_with_its_last_words(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_RETRY_S", 0.0)
+    monkeypatch.setattr(worker, "MAX_ATTEMPTS", 2)
+    monkeypatch.setenv(
+        "HONE_FEEDBACK_REDIS_URL", "redis://127.0.0.1:1/0"
+    )  # the child finds no Redis
+    Registry(rounds.redis).ensure_base("base", "d")
+    round_id = rounds.start(reason="test")
+    started = time.monotonic()
+    worker.run(rounds, round_id)
+    state = rounds.state(round_id)
+    assert state["status"] == "failed"
+    assert state["step"] == STEPS[0]
+    assert rounds.active() is None
+    assert time.monotonic() - started < 60

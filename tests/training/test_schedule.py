@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from training.schedule import decide
+
+QUIET: dict[str, Any] = {
+    "active": None,
+    "is_paused": False,
+    "request": None,
+    "new_judgements": 0,
+    "last_started": 0.0,
+    "now": 1000.0,
+    "min_new_judgements": 64,
+    "schedule_s": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "starts"),
+    [
+        ({}, False),
+        ({"new_judgements": 63}, False),
+        ({"new_judgements": 64}, True),
+        ({"new_judgements": 64, "is_paused": True}, False),
+        ({"new_judgements": 64, "active": "round-0001"}, False),
+        ({"request": b'{"recipe": "tiny"}'}, True),
+        ({"request": b'{"recipe": "tiny"}', "active": "round-0001"}, False),
+        ({"schedule_s": 100, "new_judgements": 1, "last_started": 900.0}, True),
+        ({"schedule_s": 100, "new_judgements": 1, "last_started": 901.0}, False),
+        ({"schedule_s": 100, "new_judgements": 0}, False),
+    ],
+)
+def test_a_round_starts_when_asked_when_enough_is_new_or_on_schedule(
+    changes: dict[str, Any], starts: bool
+) -> None:
+    assert decide(**(QUIET | changes)).start is starts
+
+
+def test_a_request_may_name_a_recipe() -> None:
+    assert decide(**(QUIET | {"request": b'{"recipe": "tiny"}'})).recipe == "tiny"
