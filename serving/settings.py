@@ -62,7 +62,9 @@ class ServingSettings(BaseSettings):
     )
     max_loras: int = Field(default=4, ge=1, description="Adapters an engine runs in one batch.")
     max_lora_rank: int = Field(
-        default=8, ge=1, description="Highest rank an engine takes; on CPU every rank slows every token."
+        default=8,
+        ge=1,
+        description="Highest rank an engine takes; on CPU every rank slows every token.",
     )
     lora_target_modules: tuple[str, ...] = Field(
         default=("o_proj", "down_proj"),
@@ -71,7 +73,10 @@ class ServingSettings(BaseSettings):
     )
     max_num_seqs: int = Field(default=32, ge=1, description="Answers an engine makes at a time.")
     gpu_memory_fraction: float = Field(
-        default=0.5, gt=0, lt=1, description="Share of a GPU's memory for the engine; a trainer beside it needs the rest."
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="Share of a GPU's memory for the engine; a trainer beside it needs the rest.",
     )
     kv_cache_gib: float = Field(
         default=1.0, gt=0, description="Memory of an engine's KV cache on CPU, GiB."

@@ -1,0 +1,46 @@
+"""Answers requests; knows, and changes, what is live.
+
+settings         where the gateway and the engines are, and their bounds (HONE_SERVING_…)
+auth             API keys: made, hashed, scoped, revoked
+limits           requests per minute and key, counted together by all gateways
+registry         which policy versions there are, and which of them the aliases mean
+artifact         a version's folder: manifest, digests, and whether it may be loaded
+routing          which version a model name means, and which engine answers
+engines          vLLM's HTTP, as hone uses it
+fleet            what each engine has loaded; loads what is wanted; opens answers, with one retry
+promotion        a version goes live, or the one before it comes back
+refresh          what the gateway keeps in memory of Redis: registry, keys, counters
+request_fields   the fields of a request: which are known, what the engine gets
+request_schemas  the same for the OpenAPI page
+field_checks     what one field of a request may hold
+screening        moderation on the request path, before and after
+candidates       an engine's answer as the log keeps it and as the client sees it
+upstream         one answer of an engine, opened: status, versions, events
+exchange         one request and its answer, until it is in the log
+streaming        server-sent events from an engine, rewritten on their way to a client
+openai_api       the routes /v1/chat/completions, /v1/completions, /v1/models, /v1/moderations
+admin            the routes of an operator: what serves, promote, roll back, keys, rounds
+edge             what every request passes: size, ids, times, errors in OpenAI's shape
+metrics          what GET /metrics shows
+health           /healthz, /readyz, /metrics
+gateway          the parts of a gateway process, opened and closed together
+app              the FastAPI application
+local            `hone up`: everything on this machine, in one terminal
+preflight        what must be true before anything starts; every refusal names the cure
+model            the model served first: unpacked from a PyPI package, downloaded, or a folder as it is
+parts            the processes of a stack: commands, environment, ports, secrets
+supervisor       starts parts in the order of their needs, restarts those that die
+probes           is a part ready? Small questions over a plain socket
+tether           ends every process of a stack once `hone up` is gone, however it went
+dashboard        what `hone up` shows: a live table, or one line per change
+doctor           `hone doctor`: one finding a line, each with its fix
+cli              the command line; every command imports what it needs when it runs
+cli_options      options that several commands share, and where the running stack is
+key_commands     `hone keys …`
+policy_commands  `hone policies …`
+engine_server    starts vLLM's server with our policy endpoint in it
+policy_endpoint  inside vLLM's server: GET/PUT/DELETE /policy
+weights          what tensors hold, checked before an engine loads them (torch)
+
+may import: moderation, feedback
+"""

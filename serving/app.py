@@ -1,0 +1,51 @@
+"""The gateway: one FastAPI application, made by `create_app` and run by uvicorn."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from feedback.settings import FeedbackSettings
+from moderation.settings import ModerationSettings
+from serving import admin, edge, health, openai_api
+from serving.gateway import Gateway, open_gateway
+from serving.settings import ServingSettings
+
+
+def create_app(
+    settings: ServingSettings | None = None,
+    feedback_settings: FeedbackSettings | None = None,
+    moderation_settings: ModerationSettings | None = None,
+) -> FastAPI:
+    """Settings come from the environment unless given."""
+    settings = settings or ServingSettings()
+    feedback_settings = feedback_settings or FeedbackSettings()
+    moderation_settings = moderation_settings or ModerationSettings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        parts = open_gateway(settings, feedback_settings, moderation_settings)
+        async with parts as app.state.gateway:
+            yield
+
+    app = FastAPI(title="hone", version=_version(), lifespan=lifespan)
+
+    def gateway() -> Gateway:
+        opened: Gateway = app.state.gateway
+        return opened
+
+    edge.install(app)
+    app.add_middleware(edge.Edge, max_body_bytes=settings.max_body_bytes)
+    for module in (openai_api, admin, health):
+        app.include_router(module.build_router(gateway))
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("hone-llm")
+    except PackageNotFoundError:
+        return "0+unknown"  # run from a checkout that is not installed

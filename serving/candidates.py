@@ -1,0 +1,156 @@
+"""An engine's answer, taken apart: what the log keeps of each candidate, and what the client sees.
+
+The two endpoints differ in where text, token ids and log-probabilities are; `Shape` knows where.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import orjson
+
+from feedback.events import Choice
+from serving.request_fields import Asked, parse_chat, parse_text
+
+_DROPPED = ("token_ids", "prompt_token_ids", "stop_reason", "prompt_logprobs", "routed_experts")
+
+
+@dataclass
+class Draft:
+    """One candidate, as it grows."""
+
+    index: int
+    parts: list[str] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: str | None = None
+    scores: dict[str, float] = field(default_factory=dict)  # moderation's
+    is_blocked: bool = False
+    is_withheld: bool = False  # the client was told that it is blocked
+    num_chars: int = 0
+
+    @property
+    def text(self) -> str:
+        return "".join(self.parts)
+
+    def choice(self) -> Choice:
+        """The record of it."""
+        return Choice(
+            index=self.index,
+            text=self.text,
+            token_ids=self.token_ids,
+            logprobs=self.logprobs,
+            finish_reason=self.finish_reason,
+            blocked=self.is_blocked,
+        )
+
+
+class Shape(ABC):
+    """One endpoint."""
+
+    name: ClassVar[str]  # `endpoint` of the log
+    path: ClassVar[str]
+    id_prefix: ClassVar[str]
+
+    @abstractmethod
+    def parse(self, body: bytes, *, max_tokens: int) -> Asked:
+        """A request's body. Raises BadRequest."""
+
+    @abstractmethod
+    def prompt_ids(self, answer: dict[str, Any]) -> list[int] | None:
+        """The prompt's token ids, where an answer or a first chunk has them."""
+
+    @abstractmethod
+    def text_of(self, choice: dict[str, Any]) -> str:
+        """What a choice, or a chunk of one, adds to the text."""
+
+    @abstractmethod
+    def logprobs_of(self, choice: dict[str, Any]) -> list[float]:
+        """Log-probabilities of the tokens of a choice or a chunk, nats."""
+
+    @abstractmethod
+    def empty(self, choice: dict[str, Any]) -> dict[str, Any]:
+        """The content fields of a withheld choice."""
+
+    def take(self, draft: Draft, choice: dict[str, Any]) -> None:
+        """Add a choice, or a chunk of one, to a draft."""
+        text = self.text_of(choice)
+        if text:
+            draft.parts.append(text)
+            draft.num_chars += len(text)
+        draft.token_ids.extend(choice.get("token_ids") or ())
+        draft.logprobs.extend(self.logprobs_of(choice))
+        draft.finish_reason = choice.get("finish_reason") or draft.finish_reason
+
+    def for_client(self, choice: dict[str, Any], *, wants_logprobs: bool) -> dict[str, Any]:
+        """A choice without what only the log asked for."""
+        for name in _DROPPED:
+            choice.pop(name, None)
+        if not wants_logprobs:
+            choice["logprobs"] = None
+        return choice
+
+    def withheld(self, index: int, choice: dict[str, Any]) -> dict[str, Any]:
+        """What the client gets in place of a blocked choice."""
+        return {
+            "index": index,
+            **self.empty(choice),
+            "logprobs": None,
+            "finish_reason": "content_filter",
+        }
+
+
+class Chat(Shape):
+    name = "chat"
+    path = "/v1/chat/completions"
+    id_prefix = "chatcmpl-"
+
+    def parse(self, body: bytes, *, max_tokens: int) -> Asked:
+        return parse_chat(body, max_tokens=max_tokens)
+
+    def prompt_ids(self, answer: dict[str, Any]) -> list[int] | None:
+        ids: list[int] | None = answer.pop("prompt_token_ids", None)
+        return ids
+
+    def text_of(self, choice: dict[str, Any]) -> str:
+        message = choice.get("delta") or choice.get("message") or {}
+        text = message.get("content") or ""
+        if calls := message.get("tool_calls"):
+            text += orjson.dumps(calls).decode()
+        return text
+
+    def logprobs_of(self, choice: dict[str, Any]) -> list[float]:
+        content = (choice.get("logprobs") or {}).get("content") or ()
+        return [token["logprob"] for token in content]
+
+    def empty(self, choice: dict[str, Any]) -> dict[str, Any]:
+        if "delta" in choice:
+            return {"delta": {}}
+        return {"message": {"role": "assistant", "content": "", "refusal": None}}
+
+
+class Text(Shape):
+    name = "text"
+    path = "/v1/completions"
+    id_prefix = "cmpl-"
+
+    def parse(self, body: bytes, *, max_tokens: int) -> Asked:
+        return parse_text(body, max_tokens=max_tokens)
+
+    def prompt_ids(self, answer: dict[str, Any]) -> list[int] | None:
+        choices: list[dict[str, Any]] = answer.get("choices") or [{}]
+        return choices[0].get("prompt_token_ids")
+
+    def text_of(self, choice: dict[str, Any]) -> str:
+        return choice.get("text") or ""
+
+    def logprobs_of(self, choice: dict[str, Any]) -> list[float]:
+        return (choice.get("logprobs") or {}).get("token_logprobs") or []
+
+    def empty(self, choice: dict[str, Any]) -> dict[str, Any]:
+        return {"text": ""}
+
+
+CHAT, TEXT = Chat(), Text()

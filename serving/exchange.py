@@ -1,0 +1,156 @@
+"""One request and the answer to it, from the moment its version is known until it is in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import redis
+
+from feedback import keys
+from feedback.errors import Unavailable
+from feedback.events import Completion, new_id
+from feedback.journal import Journal
+from serving.auth import ApiKey
+from serving.candidates import Draft, Shape
+from serving.metrics import Metrics
+from serving.request_fields import Asked
+from serving.routing import Target
+from serving.screening import Screen, Screened, highest
+from serving.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+_errands: set[asyncio.Task[None]] = set()  # asyncio keeps no reference of its own
+
+
+class Exchange:
+    """Written by the request that owns it."""
+
+    def __init__(
+        self,
+        *,
+        shape: Shape,
+        asked: Asked,
+        target: Target,
+        key: ApiKey,
+        journal: Journal,
+        screen: Screen,
+        metrics: Metrics,
+    ) -> None:
+        self.id = new_id(shape.id_prefix)
+        self.shape, self.asked, self.target, self.key = shape, asked, target, key
+        self.drafts = [Draft(index=i) for i in range(asked.num_choices)]
+        self.prompt_ids: list[int] | None = None
+        self.prompt_scores: dict[str, float] = {}
+        self.metrics = metrics
+        self._journal, self._screen = journal, screen
+        self._created, self._started = time.time(), time.perf_counter()
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self._started
+
+    def headers(self) -> dict[str, str]:
+        """What an answer says of the version that made it."""
+        headers = {
+            "x-policy-version": self.target.version,
+            "x-policy-digest": self.target.record.digest,
+        }
+        if self.target.alias is not None:
+            headers["x-policy-alias"] = self.target.alias
+        return headers
+
+    def stamp(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Put our id and the concrete version on an answer, or on a chunk of one."""
+        answer["id"] = self.id
+        answer["created"] = int(self._created)
+        answer["model"] = self.target.version
+        answer["system_fingerprint"] = self.target.fingerprint
+        return answer
+
+    async def screen_prompt(self) -> None:
+        """Raises ContentBlocked, Unavailable."""
+        self.prompt_scores = await self._screen.prompt(self.asked.texts, key_id=self.key.id)
+
+    async def screen_answers(self, drafts: list[Draft], texts: list[str]) -> None:
+        """Judge a text of each draft: all of it, or what is new of it."""
+        verdicts = await self._screen.answers(texts, key_id=self.key.id)
+        for draft, verdict in zip(drafts, verdicts, strict=True):
+            _mark(draft, verdict)
+
+    def count_usage(self, usage: dict[str, Any] | None) -> None:
+        """The tokens of an answer, for the metrics."""
+        version = self.target.version
+        for what in ("prompt", "completion"):
+            amount = (usage or {}).get(f"{what}_tokens") or 0
+            self.metrics.tokens.labels(version, what).inc(amount)
+
+    def count_latency(self) -> None:
+        """The answer has ended."""
+        labels = (self.shape.name, self.target.version)
+        self.metrics.latency.labels(*labels).observe(self.elapsed_s)
+
+    async def log(self, upstream: Upstream, *, is_complete: bool) -> None:
+        """Put the exchange into the log, where it is to be stored. Returns when it is durable.
+
+        Raises Unavailable when neither Redis nor the disk takes it.
+        """
+        store = self.key.store if self.asked.store is None else self.asked.store
+        if not store:
+            return
+        record = self._record(upstream, is_complete=is_complete)
+        try:
+            await self._journal.append(record)
+        except (redis.RedisError, sqlite3.Error, OSError) as error:
+            log.error("the log takes nothing: %s", error)
+            raise Unavailable("the answer cannot be kept at the moment", retry_after_s=5) from error
+        if is_complete and sum(not choice.blocked for choice in record.choices) >= 2:
+            _later(_offer_for_ranking(self._journal, record))
+
+    def _record(self, upstream: Upstream, *, is_complete: bool) -> Completion:
+        first = upstream.version or self.target.version
+        return Completion(
+            id=self.id,
+            created=self._created,
+            key_id=self.key.id,
+            tenant=self.key.tenant,
+            endpoint=self.shape.name,
+            request=self.asked.request,
+            prompt_ids=self.prompt_ids or [],
+            choices=[draft.choice() for draft in self.drafts],
+            version=first,
+            version_last=upstream.version_last or first,
+            digest=self.target.record.digest,
+            latency_ms=self.elapsed_s * 1e3,
+            end_user=self.asked.end_user,
+            metadata=self.asked.metadata,
+            moderation={
+                "prompt": self.prompt_scores,
+                "choices": [draft.scores for draft in self.drafts],
+            },
+            complete=is_complete,
+        )
+
+
+def _mark(draft: Draft, verdict: Screened) -> None:
+    draft.scores = highest(draft.scores, verdict.scores) or draft.scores
+    draft.is_blocked = draft.is_blocked or bool(verdict.blocked)
+
+
+def _later(errand: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(errand)
+    _errands.add(task)
+    task.add_done_callback(_errands.discard)
+
+
+async def _offer_for_ranking(journal: Journal, record: Completion) -> None:
+    try:
+        await journal.redis.rpush(keys.RANKABLE, record.id)
+    except (redis.RedisError, OSError) as error:
+        # The completion is in the log; it is just not offered to labelers.
+        log.warning("a candidate set is not offered for ranking: %s: %s", record.id, error)

@@ -1,0 +1,251 @@
+"""The engines: what each has loaded, what it should load, and how an answer is opened on one.
+
+Every second each engine is asked for its `GET /policy`; what production, canary and previous mean
+and an engine lacks is loaded there. A request for a version that is being loaded waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import orjson
+
+from feedback.errors import BadRequest, HoneError, Refused, Unavailable
+from serving.engines import Engine
+from serving.metrics import Metrics
+from serving.registry import Live, PolicyRecord
+from serving.routing import Target, pick, wanted_versions
+from serving.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+_POLL_EVERY_S = 1.0
+_RELOAD_AFTER_S = 10.0  # pause before a version is tried again on an engine that refused it
+
+
+@dataclass
+class Member:
+    """One engine, as last seen. Written by the fleet only."""
+
+    engine: Engine
+    url: str
+    loaded: dict[str, dict[str, Any]] = field(default_factory=dict)  # version -> entry of /policy
+    base: dict[str, str] = field(default_factory=dict)  # path, digest
+    is_reachable: bool = False
+    is_swapping: bool = False
+    in_flight: int = 0
+    error: str | None = None
+    retry_at: dict[str, float] = field(default_factory=dict)  # version -> monotonic seconds
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # one load at a time
+
+    def can_serve(self, version: str) -> bool:
+        return self.is_reachable and version in self.loaded
+
+    def take_over(self, state: Mapping[str, Any]) -> None:
+        self.loaded = {entry["version"]: entry for entry in state["loaded"]}
+        self.base = state.get("base", {})
+        self.is_swapping = state.get("swapping", False)
+        self.is_reachable, self.error = True, None
+
+    def show(self) -> dict[str, Any]:
+        """For GET /policy: no paths."""
+        shown = ("version", "kind", "digest", "loaded_at")
+        return {
+            "url": self.url,
+            "reachable": self.is_reachable,
+            "swapping": self.is_swapping,
+            "loaded": [{key: entry.get(key) for key in shown} for entry in self.loaded.values()],
+            "in_flight": self.in_flight,
+            "error": self.error,
+        }
+
+
+class Fleet:
+    """One per gateway process."""
+
+    def __init__(
+        self,
+        engines: Iterable[Engine],
+        *,
+        live: Callable[[], Live],
+        metrics: Metrics,
+        wait_s: float,
+        on_base: Callable[[dict[str, str]], Awaitable[None]],
+    ) -> None:
+        self.members = [Member(engine=engine, url=engine.url) for engine in engines]
+        self._live = live
+        self._metrics = metrics
+        self._wait_s = wait_s
+        self._on_base = on_base  # told path and digest of the base model that the engines run
+        self._changed = asyncio.Event()
+        self._poller: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self.poll()
+        self._poller = asyncio.create_task(self._poll_forever())
+
+    async def close(self) -> None:
+        if self._poller is not None:
+            self._poller.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._poller
+
+    def has(self, version: str) -> bool:
+        return any(member.can_serve(version) for member in self.members)
+
+    async def poll(self) -> None:
+        """Look at every engine once."""
+        await asyncio.gather(*(self._look(member) for member in self.members))
+        base = next((member.base for member in self.members if member.base), None)
+        if base is not None:
+            await self._on_base(base)
+
+    async def load_everywhere(self, record: PolicyRecord) -> None:
+        """Have a version on every engine that can be reached, and see that it is there.
+
+        Raises Refused with an engine's reason, Unavailable when no engine can be reached.
+        """
+        await self.poll()
+        members = [member for member in self.members if member.is_reachable]
+        if not members:
+            raise Unavailable("no engine can be reached", retry_after_s=5)
+        await asyncio.gather(*(self._load(member, record) for member in members))
+        for member in members:
+            await self._look(member)
+            if (entry := member.loaded.get(record.version)) is None:
+                raise Refused(f"{member.url} does not have {record.version} after loading it")
+            if entry["digest"] != record.digest:
+                raise Refused(f"{member.url} has {record.version} with another digest")
+
+    async def open(
+        self, resolve: Callable[[], Target], path: str, body: Mapping[str, Any]
+    ) -> Upstream:
+        """An answer of the version that `resolve` names, opened: its first bytes are here.
+
+        One retry, on another engine or after a reload; an alias may mean another version by then.
+        Raises Unavailable, or BadRequest with vLLM's reason.
+        """
+        avoid: list[str] = []
+        while True:
+            member, target = await self._choose(resolve, avoid)
+            try:
+                return await self._open_on(member, target, path, body)
+            except (Unavailable, Refused) as error:
+                if avoid:
+                    raise Unavailable(error.message, retry_after_s=5) from error
+                avoid.append(member.url)
+                self._metrics.retries.labels(type(error).__name__).inc()
+                await self._look(member)
+
+    async def _open_on(
+        self, member: Member, target: Target, path: str, body: Mapping[str, Any]
+    ) -> Upstream:
+        asked = dict(body)
+        asked["model"] = member.loaded[target.version]["served_as"]
+        asked["cache_salt"] = target.version
+        data = orjson.dumps(asked)
+        member.in_flight += 1
+        close = partial(_one_less, member)
+        try:
+            response = await member.engine.open(path, data, version=target.version)
+        except BaseException:
+            close()
+            raise
+        upstream = Upstream(response, target=target, on_close=close)
+        try:
+            await upstream.begin()
+        except BaseException:
+            upstream.close()
+            raise
+        return upstream
+
+    async def _choose(
+        self, resolve: Callable[[], Target], avoid: list[str]
+    ) -> tuple[Member, Target]:
+        """An engine with the version; waits for one that is loading it. Raises Unavailable."""
+        deadline = time.monotonic() + self._wait_s
+        while True:
+            target = resolve()
+            version = target.version
+            member = pick(self.members, version, avoid=avoid)
+            if member is not None:
+                return member, target
+            if not any(member.is_reachable for member in self.members):
+                raise Unavailable("no engine can be reached at the moment", retry_after_s=5)
+            if version not in {record.version for record in wanted_versions(self._live())}:
+                raise BadRequest(
+                    f"{version} is not loaded; ask for 'policy', or have it promoted",
+                    param="model",
+                    code="model_not_loaded",
+                )
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise Unavailable(f"{version} is not loaded yet", retry_after_s=5)
+            self._changed.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), min(left_s, 0.5))
+
+    async def _poll_forever(self) -> None:
+        loads: dict[str, asyncio.Task[None]] = {}
+        while True:
+            await self.poll()
+            for member in self.members:
+                task = loads.get(member.url)
+                if task is None or task.done():
+                    loads[member.url] = asyncio.create_task(self._reconcile(member))
+            await asyncio.sleep(_POLL_EVERY_S)
+
+    async def _look(self, member: Member) -> None:
+        try:
+            member.take_over(await member.engine.policy())
+        except HoneError as error:
+            if member.is_reachable:
+                log.warning("an engine is away: %s: %s", member.url, error.message)
+            member.is_reachable, member.error = False, error.message
+        self._metrics.engine_up.labels(member.url).set(member.is_reachable)
+        self._changed.set()
+
+    async def _reconcile(self, member: Member) -> None:
+        """Load what the aliases mean and this engine lacks."""
+        if not member.is_reachable:
+            return
+        for record in wanted_versions(self._live()):
+            now = time.monotonic()
+            if record.version in member.loaded or member.retry_at.get(record.version, 0) > now:
+                continue
+            try:
+                await self._load(member, record)
+            except HoneError as error:
+                member.retry_at[record.version] = now + _RELOAD_AFTER_S
+                member.error = f"{record.version}: {error.message}"
+                log.error("an engine does not load a version: %s: %s", member.url, member.error)
+            await self._look(member)
+
+    async def _load(self, member: Member, record: PolicyRecord) -> None:
+        async with member.turn:
+            if record.version in member.loaded:
+                return
+            await self._make_room(member, record)
+            await member.engine.load(record.version, record.path, record.digest)
+
+    async def _make_room(self, member: Member, record: PolicyRecord) -> None:
+        """Unload published adapters that no alias means. Those of a round are not ours."""
+        if record.kind != "adapter":
+            return
+        live = self._live()
+        keep = {record.version, *live.aliases.values()}
+        for version, entry in list(member.loaded.items()):
+            if entry["kind"] == "adapter" and version in live.policies and version not in keep:
+                with contextlib.suppress(HoneError):
+                    await member.engine.unload(version)
+
+
+def _one_less(member: Member) -> None:
+    member.in_flight -= 1

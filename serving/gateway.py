@@ -1,0 +1,121 @@
+"""The parts of a gateway process, opened and closed together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+import redis
+from starlette.requests import Request
+
+from feedback.connection import connect
+from feedback.journal import Journal
+from feedback.settings import FeedbackSettings
+from moderation.client import ModerationClient
+from moderation.settings import ModerationSettings
+from serving.auth import ApiKey, Authenticator
+from serving.edge import add_headers
+from serving.engines import Engine
+from serving.fleet import Fleet
+from serving.limits import RateLimiter
+from serving.metrics import Metrics
+from serving.refresh import Refresher
+from serving.registry import Registry
+from serving.screening import Screen
+from serving.settings import ServingSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gateway:
+    """What routes need. Stateless but for what it can read again."""
+
+    settings: ServingSettings
+    feedback_settings: FeedbackSettings
+    redis: redis.Redis  # synchronous; call it from a thread
+    registry: Registry  # the same
+    journal: Journal
+    refresher: Refresher
+    fleet: Fleet
+    authenticator: Authenticator
+    limiter: RateLimiter
+    moderation: ModerationClient
+    screen: Screen
+    metrics: Metrics
+
+    async def identify(self, request: Request, *, scope: str) -> ApiKey:
+        """Who sends this request. Raises Unauthorized, Forbidden, TooManyRequests."""
+        key = await self.authenticator.authenticate(request.headers.get("authorization"))
+        key.require(scope)
+        limit = key.requests_per_minute or self.settings.default_requests_per_minute
+        allowance = self.limiter.admit(key.id, limit=limit, now=time.time())
+        add_headers(request.scope, allowance.headers())
+        return key
+
+
+@asynccontextmanager
+async def open_gateway(
+    settings: ServingSettings,
+    feedback_settings: FeedbackSettings,
+    moderation_settings: ModerationSettings,
+) -> AsyncIterator[Gateway]:
+    """Connect, look once at Redis and the engines, and keep looking until the end."""
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0), auto_decompress=False, trust_env=False
+            )
+        )
+        client = connect(feedback_settings.redis_url, timeout_s=2.0)
+        stack.callback(client.close)
+        journal = Journal(feedback_settings)
+        await journal.start()
+        stack.push_async_callback(journal.close)
+        metrics = Metrics()
+        metrics.outbox_depth.set_function(journal.depth)
+        authenticator = Authenticator(journal.redis)
+        limiter = RateLimiter(share_without_redis=settings.limit_share_without_redis)
+        refresher = Refresher(client, authenticator=authenticator, limiter=limiter, metrics=metrics)
+        await refresher.start(journal.redis)
+        stack.push_async_callback(refresher.close)
+        fleet = Fleet(
+            [
+                Engine(
+                    url,
+                    settings.engine_token,
+                    session,
+                    request_timeout_s=settings.request_timeout_s,
+                )
+                for url in settings.engine_urls
+            ],
+            live=lambda: refresher.live,
+            metrics=metrics,
+            wait_s=settings.engine_wait_s,
+            on_base=refresher.ensure_base,
+        )
+        await fleet.start()
+        stack.push_async_callback(fleet.close)
+        moderation = ModerationClient(settings.moderation_url, session)
+        screen = Screen(
+            moderation,
+            thresholds=moderation_settings.thresholds(),
+            is_required=settings.moderation_required,
+            journal=journal,
+            metrics=metrics,
+        )
+        yield Gateway(
+            settings=settings,
+            feedback_settings=feedback_settings,
+            redis=client,
+            registry=Registry(client),
+            journal=journal,
+            refresher=refresher,
+            fleet=fleet,
+            authenticator=authenticator,
+            limiter=limiter,
+            moderation=moderation,
+            screen=screen,
+            metrics=metrics,
+        )

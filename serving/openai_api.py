@@ -1,0 +1,171 @@
+"""The routes that an OpenAI client calls.
+
+A request for completions:
+
+1. Who: key, scope, limit.
+2. What: known fields within their bounds; which version the model name means.
+3. Moderation reads the prompt.
+4. An engine that has the version answers; one retry.
+5. Moderation reads the answers.
+6. The exchange goes into the log, and is durable there.
+7. The client gets the answer, with the version that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from feedback.errors import BadRequest, HoneError, NotFound
+from serving.candidates import CHAT, TEXT, Shape
+from serving.exchange import Exchange
+from serving.gateway import Gateway
+from serving.registry import Live, PolicyRecord
+from serving.request_fields import json_object
+from serving.request_schemas import CHAT_SCHEMA, MODERATION_SCHEMA, TEXT_SCHEMA
+from serving.routing import ALIASES, MODEL, Target, resolve
+from serving.streaming import EventStream, Relay, until_disconnect
+from serving.upstream import Upstream
+
+_JSON = "application/json"
+
+Which = Callable[[], Target]  # the version that a model name means at the moment
+
+
+def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
+    """Routes /v1/…, for a gateway that exists by the time they are called."""
+    router = APIRouter(prefix="/v1", tags=["OpenAI"])
+
+    @router.post("/chat/completions", openapi_extra=CHAT_SCHEMA)
+    async def chat_completions(request: Request) -> Response:
+        """Answer a conversation. Streams with `stream: true`."""
+        return await _complete(gateway(), CHAT, request)
+
+    @router.post("/completions", openapi_extra=TEXT_SCHEMA)
+    async def completions(request: Request) -> Response:
+        """Continue a text. Streams with `stream: true`."""
+        return await _complete(gateway(), TEXT, request)
+
+    @router.get("/models")
+    async def models(request: Request) -> dict[str, Any]:
+        """The aliases and versions that `model` may name."""
+        await gateway().identify(request, scope="infer")
+        return {"object": "list", "data": _models(gateway().refresher.live)}
+
+    @router.get("/models/{model}")
+    async def model(model: str, request: Request) -> dict[str, Any]:
+        """One of them."""
+        await gateway().identify(request, scope="infer")
+        for entry in _models(gateway().refresher.live):
+            if entry["id"] == model:
+                return entry
+        raise NotFound(f"there is no model '{model}' here", param="model", code="model_not_found")
+
+    @router.post("/moderations", openapi_extra=MODERATION_SCHEMA)
+    async def moderations(request: Request) -> dict[str, Any]:
+        """Score texts by OpenAI's moderation categories."""
+        await gateway().identify(request, scope="infer")
+        body = json_object(await request.body())
+        for name in body.keys() - {"input", "model"}:
+            raise BadRequest(f"unknown field '{name}'", param=name, code="unknown_field")
+        return await gateway().moderation.moderate(body)
+
+    return router
+
+
+async def _complete(gateway: Gateway, shape: Shape, request: Request) -> Response:
+    version = ""
+    try:
+        key = await gateway.identify(request, scope="infer")
+        asked = shape.parse(await request.body(), max_tokens=gateway.settings.max_model_len)
+        which = _which(gateway, asked.model)
+        exchange = Exchange(
+            shape=shape,
+            asked=asked,
+            target=which(),
+            key=key,
+            journal=gateway.journal,
+            screen=gateway.screen,
+            metrics=gateway.metrics,
+        )
+        version = exchange.target.version
+        work = _open_stream if asked.is_stream else _answer
+        response = await until_disconnect(request.receive, work(gateway, exchange, which))
+    except HoneError as error:
+        gateway.metrics.requests.labels(shape.name, version, str(error.status)).inc()
+        raise
+    status = 200 if response is not None else 499  # nginx's "client closed request"
+    gateway.metrics.requests.labels(shape.name, version, str(status)).inc()
+    return response or Response(status_code=status)
+
+
+def _which(gateway: Gateway, model: str) -> Which:
+    return lambda: resolve(model, gateway.refresher.live)
+
+
+async def _open(gateway: Gateway, exchange: Exchange, which: Which) -> Upstream:
+    await exchange.screen_prompt()
+    upstream = await gateway.fleet.open(which, exchange.shape.path, exchange.asked.upstream)
+    exchange.target = upstream.target  # an alias may have moved while we waited
+    return upstream
+
+
+async def _open_stream(gateway: Gateway, exchange: Exchange, which: Which) -> Response:
+    upstream = await _open(gateway, exchange, which)
+    return EventStream(Relay(exchange, upstream).run, headers=exchange.headers())
+
+
+async def _answer(gateway: Gateway, exchange: Exchange, which: Which) -> Response:
+    upstream = await _open(gateway, exchange, which)
+    try:
+        answer = upstream.json()
+    finally:
+        upstream.close()
+    shape, drafts = exchange.shape, exchange.drafts
+    exchange.prompt_ids = shape.prompt_ids(answer)
+    for choice in answer["choices"]:
+        shape.take(drafts[choice["index"]], choice)
+    await exchange.screen_answers(drafts, [draft.text for draft in drafts])
+    await exchange.log(upstream, is_complete=True)
+    exchange.count_usage(answer.get("usage"))
+    exchange.count_latency()
+    body = {
+        "object": answer["object"],
+        "choices": [_choice(exchange, choice) for choice in answer["choices"]],
+        "usage": answer.get("usage"),
+    }
+    return Response(
+        orjson.dumps(exchange.stamp(body)), media_type=_JSON, headers=exchange.headers()
+    )
+
+
+def _choice(exchange: Exchange, choice: dict[str, Any]) -> dict[str, Any]:
+    if exchange.drafts[choice["index"]].is_blocked:
+        return exchange.shape.withheld(choice["index"], choice)
+    return exchange.shape.for_client(choice, wants_logprobs=exchange.asked.wants_logprobs)
+
+
+def _models(live: Live) -> list[dict[str, Any]]:
+    """OpenAI's list: aliases first, then versions, the newest first."""
+    named = [(MODEL, live.aliases.get(ALIASES[0]))]
+    named += [(f"{MODEL}@{alias}", live.aliases.get(alias)) for alias in ALIASES]
+    named += [(version, version) for version in sorted(live.policies, reverse=True)]
+    return [
+        _model(name, live.policies[version])
+        for name, version in named
+        if version is not None and version in live.policies
+    ]
+
+
+def _model(name: str, record: PolicyRecord) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": int(record.created),
+        "owned_by": "hone",
+        "policy": {"version": record.version, "digest": record.digest, "parent": record.parent},
+    }

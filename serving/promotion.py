@@ -1,0 +1,70 @@
+"""A version goes live, or the one before it comes back: engines and registry together.
+
+An adapter is loaded on every engine first and meant by `production` after, so that nothing waits.
+Full weights replace what an engine runs, so there it is the other way round: the alias moves,
+requests wait for the weights, and the alias moves back if an engine refuses them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from feedback.errors import Conflict, HoneError
+from feedback.events import Audit, new_id
+from serving.gateway import Gateway
+from serving.registry import PREVIOUS, PRODUCTION, PolicyRecord
+
+
+async def promote(gateway: Gateway, version: str, *, actor: str) -> PolicyRecord:
+    """Make a version production. Raises NotFound, Refused with an engine's reason, Unavailable."""
+    record = await asyncio.to_thread(gateway.registry.get, version)
+    await _make_live(gateway, record)
+    await _audit(gateway, actor=actor, action="promote", version=version)
+    return record
+
+
+async def roll_back(gateway: Gateway, *, actor: str) -> PolicyRecord:
+    """Make the previous version production again. Raises Conflict when there is none."""
+    aliases = await asyncio.to_thread(gateway.registry.aliases)
+    version = aliases.get(PREVIOUS)
+    if version is None:
+        raise Conflict("there is no previous version to roll back to")
+    record = await asyncio.to_thread(gateway.registry.get, version)
+    await _make_live(gateway, record)
+    await _audit(gateway, actor=actor, action="rollback", version=version)
+    return record
+
+
+async def _make_live(gateway: Gateway, record: PolicyRecord) -> None:
+    live = await asyncio.to_thread(gateway.registry.snapshot)
+    now = live.resolve(PRODUCTION)
+    kinds = {record.kind, now.kind if now is not None else record.kind}
+    if "full" in kinds:
+        await _move_alias_first(gateway, record, now)
+        return
+    await gateway.fleet.load_everywhere(record)
+    await _point(gateway, record.version)
+
+
+async def _move_alias_first(
+    gateway: Gateway, record: PolicyRecord, now: PolicyRecord | None
+) -> None:
+    await _point(gateway, record.version)
+    try:
+        await gateway.fleet.load_everywhere(record)
+    except HoneError:
+        if now is not None:
+            await _point(gateway, now.version)
+        raise
+
+
+async def _point(gateway: Gateway, version: str) -> None:
+    await asyncio.to_thread(gateway.registry.promote, version)
+    await gateway.refresher.refresh()
+
+
+async def _audit(gateway: Gateway, *, actor: str, action: str, version: str) -> None:
+    detail = {"version": version}
+    event = Audit(id=new_id("aud_"), created=time.time(), actor=actor, action=action, detail=detail)
+    await gateway.journal.append(event)

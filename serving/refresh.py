@@ -1,0 +1,141 @@
+"""What the gateway keeps in memory of Redis: the registry, the keys, the counters of the limits.
+
+Every 0.3 s, in a thread, and at once when somebody publishes that production has changed. While
+Redis is away the last known stays, so that answering goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import cast
+
+import redis
+import redis.asyncio
+
+from feedback import keys
+from feedback.errors import Conflict
+from serving.auth import Authenticator
+from serving.limits import WINDOW_S, RateLimiter, Window
+from serving.metrics import Metrics
+from serving.registry import BASE, PRODUCTION, Live, Registry
+
+log = logging.getLogger(__name__)
+
+_EVERY_S = 0.3
+AWAY = (redis.RedisError, OSError)
+
+
+class Refresher:
+    """One per gateway process. `live` and `has_redis` are read by everybody, written here."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        authenticator: Authenticator,
+        limiter: RateLimiter,
+        metrics: Metrics,
+    ) -> None:
+        self.live = Live(policies={}, aliases={})
+        self.production_since: float | None = None  # unix seconds, as seen by this process
+        self.has_redis = False
+        self.base_conflict: str | None = None
+        self._client = client
+        self._registry = Registry(client)
+        self._authenticator = authenticator
+        self._limiter = limiter
+        self._metrics = metrics
+        self._turn = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, subscriber: redis.asyncio.Redis) -> None:
+        await self.refresh()
+        self._tasks = [
+            asyncio.create_task(self._forever()),
+            asyncio.create_task(self._listen_forever(subscriber)),
+        ]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def refresh(self) -> None:
+        """Read everything once. Redis away: keep what is known, and say so once."""
+        async with self._turn:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
+        sent = self._limiter.unsent(now=time.time())
+        try:
+            live, stored, totals = await asyncio.to_thread(self._exchange, sent)
+        except AWAY as error:
+            if self.has_redis:
+                log.warning("redis is away, going on with what is known: %s", error)
+            self.has_redis = False
+            self._limiter.redis_is_away()
+        else:
+            self.has_redis = True
+            self._limiter.settle(sent, totals)
+            self._authenticator.update(stored)
+            self._take_over(live)
+        self._metrics.redis_up.set(self.has_redis)
+
+    async def ensure_base(self, base: dict[str, str]) -> None:
+        """Register the engines' base model as policy-0000, and have something in production."""
+        if BASE in self.live.policies and PRODUCTION in self.live.aliases:
+            if self.live.policies[BASE].digest == base["digest"]:
+                self.base_conflict = None
+                return
+        try:
+            await asyncio.to_thread(self._registry.ensure_base, base["path"], base["digest"])
+        except Conflict as error:
+            self.base_conflict = error.message
+        except AWAY as error:
+            log.warning("redis is away, the base model is not registered yet: %s", error)
+        else:
+            await self.refresh()
+
+    def _exchange(
+        self, sent: dict[Window, int]
+    ) -> tuple[Live, dict[bytes, bytes], dict[Window, int]]:
+        stored = cast("dict[bytes, bytes]", self._client.hgetall(keys.API_KEYS))
+        totals: dict[Window, int] = {}
+        if sent:
+            pipe = self._client.pipeline(transaction=False)
+            for (key_id, window), amount in sent.items():
+                name = keys.limits(key_id, window)
+                pipe.incrby(name, amount)
+                pipe.expire(name, 2 * WINDOW_S)
+            totals = dict(zip(sent, pipe.execute()[::2], strict=True))
+        return self._registry.snapshot(), stored, totals
+
+    def _take_over(self, live: Live) -> None:
+        before = self.live.resolve(PRODUCTION)
+        now = live.resolve(PRODUCTION)
+        self.live = live
+        if now is not None and (before is None or before.version != now.version):
+            log.info("production is %s", now.version)
+            self.production_since = time.time()
+            self._metrics.set_production(now.version, now.digest)
+
+    async def _forever(self) -> None:
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            await self.refresh()
+
+    async def _listen_forever(self, subscriber: redis.asyncio.Redis) -> None:
+        while True:
+            with contextlib.suppress(*AWAY):
+                async with subscriber.pubsub() as channel:
+                    await channel.subscribe(keys.LIVE_CHANNEL)
+                    while True:
+                        told = await channel.get_message(
+                            ignore_subscribe_messages=True, timeout=None
+                        )
+                        if told is not None:
+                            await self.refresh()
+            await asyncio.sleep(_EVERY_S)

@@ -1,0 +1,309 @@
+"""Stand-ins for the processes behind the gateway: an engine and a moderation server.
+
+Real servers on real ports, in a thread with its own event loop. The engine speaks vLLM 0.32's shapes
+and our policy endpoint's; what it answers is the last user message, in capitals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from typing import Any
+
+from aiohttp import web
+
+TOKEN = "engine-token-of-the-tests"
+BASE_DIGEST = "b" * 64
+
+
+class Served:
+    """An aiohttp application on a free port, in a thread."""
+
+    def __init__(self) -> None:
+        self.app = web.Application(client_max_size=10_000_000)
+        self.routes()
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.port = 0
+
+    def routes(self) -> None:
+        raise NotImplementedError
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def stop(self) -> None:
+        """Cut every connection."""
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+        self._loop.run_forever()
+
+    async def _serve(self) -> None:
+        # A cancelled handler is how the tests see that a client has left.
+        self._runner = web.AppRunner(self.app, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        self._ready.set()
+
+
+class FakeEngine(Served):
+    def __init__(self, *, base_digest: str = BASE_DIGEST) -> None:
+        super().__init__()
+        self.base_digest = base_digest
+        self.loaded: dict[str, dict[str, Any]] = {
+            "policy-0000": _entry("policy-0000", "base", base_digest)
+        }
+        self.bodies: list[dict[str, Any]] = []  # generation requests, as they came
+        self.calls: list[str] = []  # changes of what is loaded
+        self.refuse: dict[str, str] = {}  # version -> reason
+        self.fail_next = 0  # generation requests to answer with a 500
+        self.break_next = 0  # streams to cut after three chunks
+        self.chunk_delay_s = 0.0
+        self.answer_delay_s = 0.0
+        self.num_cancelled = 0
+        self.last_version: str | None = None  # x-engine-version-last, where it differs
+
+    def routes(self) -> None:
+        self.app.router.add_get("/policy", self._policy)
+        self.app.router.add_put("/policy", self._load)
+        self.app.router.add_delete("/policy/{version}", self._unload)
+        self.app.router.add_post("/v1/chat/completions", self._generate)
+        self.app.router.add_post("/v1/completions", self._generate)
+
+    async def _policy(self, request: web.Request) -> web.Response:
+        _authenticate(request)
+        weights = self.loaded.get("policy-0000") or next(iter(self.loaded.values()))
+        return web.json_response(
+            {
+                "base": {"path": "/models/base", "digest": self.base_digest},
+                "weights": {"version": weights["version"], "digest": weights["digest"]},
+                "loaded": list(self.loaded.values()),
+                "swapping": False,
+            }
+        )
+
+    async def _load(self, request: web.Request) -> web.Response:
+        _authenticate(request)
+        wanted = await request.json()
+        version = wanted["version"]
+        self.calls.append(f"load {version}")
+        if version in self.refuse:
+            return _error(409, self.refuse[version], code="policy_refused")
+        self.loaded[version] = _entry(version, "adapter", wanted["digest"])
+        return web.json_response({"version": version, "digest": wanted["digest"]})
+
+    async def _unload(self, request: web.Request) -> web.Response:
+        _authenticate(request)
+        version = request.match_info["version"]
+        self.calls.append(f"unload {version}")
+        del self.loaded[version]
+        return web.json_response({"version": version, "unloaded": True})
+
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
+        _authenticate(request)
+        body = await request.json()
+        self.bodies.append(body)
+        version = request.headers["x-policy-version"]
+        if version not in self.loaded:
+            return _error(409, f"{version} is not loaded", code="policy_not_loaded")
+        assert body["model"] == self.loaded[version]["served_as"]
+        if self.fail_next:
+            self.fail_next -= 1
+            return _error(500, "EngineCore encountered an issue")
+        if "too long" in _last_text(body):
+            return _error(400, "This model's maximum context length is 1024 tokens.", code=400)
+        try:
+            await asyncio.sleep(self.answer_delay_s)
+            if body.get("stream"):
+                return await self._stream(request, body, version)
+        except asyncio.CancelledError:
+            self.num_cancelled += 1
+            raise
+        headers = {
+            "x-engine-version-first": version,
+            "x-engine-version-last": self.last_version or version,
+        }
+        return web.json_response(self._whole(request, body), headers=headers)
+
+    def _whole(self, request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
+        is_chat = request.path.endswith("chat/completions")
+        words = _words(body)
+        choices = []
+        for i in range(body.get("n", 1)):
+            choice: dict[str, Any] = {"index": i, "finish_reason": "stop", "stop_reason": None}
+            text = "".join(words)
+            if is_chat:
+                choice["message"] = {"role": "assistant", "content": text, "refusal": None}
+            else:
+                choice |= {"text": text, "prompt_token_ids": [1, 2, 3], "prompt_logprobs": None}
+            choice["token_ids"] = list(range(100, 100 + len(words)))
+            choice["logprobs"] = _logprobs(words, is_chat=is_chat)
+            choices.append(choice)
+        answer = {
+            "id": "chatcmpl-of-vllm",
+            "object": "chat.completion" if is_chat else "text_completion",
+            "created": 1,
+            "model": body["model"],
+            "choices": choices,
+            "usage": _usage(body, words),
+            "kv_transfer_params": None,
+        }
+        return answer | ({"prompt_token_ids": [1, 2, 3]} if is_chat else {})
+
+    async def _stream(
+        self, request: web.Request, body: dict[str, Any], version: str
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(
+            headers={"content-type": "text/event-stream", "x-engine-version-first": version}
+        )
+        await response.prepare(request)
+        is_chat = request.path.endswith("chat/completions")
+        words = _words(body)
+        num_sent = 0
+        for chunk in _chunks(body, words, is_chat=is_chat):
+            if self.break_next and num_sent == 3:
+                self.break_next -= 1
+                assert request.transport is not None
+                request.transport.close()
+                return response
+            await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+            num_sent += 1
+            await asyncio.sleep(self.chunk_delay_s)
+        last = self.last_version or version
+        end = f"data: [DONE]\n\n: engine-version {version} {last}\n\n"
+        await response.write(end.encode())
+        return response
+
+
+class FakeModeration(Served):
+    """Flags every text that holds the word `attack`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs: list[str] = []
+        self.is_away = False
+
+    def routes(self) -> None:
+        self.app.router.add_post("/v1/moderations", self._moderations)
+        self.app.router.add_get("/healthz", self._healthz)
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"}, status=503 if self.is_away else 200)
+
+    async def _moderations(self, request: web.Request) -> web.Response:
+        if self.is_away:
+            return _error(503, "away")
+        body = await request.json()
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        self.inputs.extend(texts)
+        results = []
+        for text in texts:
+            score = 0.99 if "attack" in text.lower() else 0.01
+            results.append(
+                {
+                    "flagged": score > 0.5,
+                    "categories": {"violence": score > 0.5},
+                    "category_scores": {"violence": score},
+                    "category_applied_input_types": {"violence": ["text"]},
+                }
+            )
+        return web.json_response({"id": "modr-1", "model": "hone", "results": results})
+
+
+def _entry(version: str, kind: str, digest: str) -> dict[str, Any]:
+    return {
+        "version": version,
+        "kind": kind,
+        "digest": digest,
+        "served_as": version,
+        "path": f"/policies/{version}",
+        "loaded_at": 1.0,
+    }
+
+
+def _authenticate(request: web.Request) -> None:
+    if request.headers.get("authorization") != f"Bearer {TOKEN}":
+        raise web.HTTPUnauthorized
+
+
+def _error(status: int, message: str, *, code: str | int | None = None) -> web.Response:
+    kind = "BadRequestError"
+    body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    return web.json_response(body, status=status)
+
+
+def _last_text(body: dict[str, Any]) -> str:
+    if "prompt" in body:
+        return str(body["prompt"])
+    content = body["messages"][-1]["content"]
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def _words(body: dict[str, Any]) -> list[str]:
+    words = _last_text(body).upper().split()
+    return [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+
+
+def _logprobs(words: list[str], *, is_chat: bool) -> dict[str, Any]:
+    values = [-0.5 - i for i in range(len(words))]
+    if not is_chat:
+        return {"tokens": words, "token_logprobs": values, "top_logprobs": None, "text_offset": []}
+    return {
+        "content": [
+            {"token": word, "logprob": value, "bytes": None, "top_logprobs": []}
+            for word, value in zip(words, values, strict=True)
+        ]
+    }
+
+
+def _usage(body: dict[str, Any], words: list[str]) -> dict[str, int]:
+    made = len(words) * body.get("n", 1)
+    return {"prompt_tokens": 3, "completion_tokens": made, "total_tokens": 3 + made}
+
+
+def _chunks(body: dict[str, Any], words: list[str], *, is_chat: bool) -> list[dict[str, Any]]:
+    head = {
+        "id": "chatcmpl-of-vllm",
+        "object": "chat.completion.chunk" if is_chat else "text_completion",
+        "created": 1,
+        "model": body["model"],
+    }
+    count = body.get("n", 1)
+    chunks: list[dict[str, Any]] = []
+    if is_chat:
+        for i in range(count):
+            delta = {"role": "assistant", "content": ""}
+            choice = {"index": i, "delta": delta, "logprobs": None, "finish_reason": None}
+            chunks.append({**head, "choices": [choice], "prompt_token_ids": [1, 2, 3]})
+    for t, word in enumerate(words):
+        for i in range(count):
+            logprobs = _logprobs(words, is_chat=is_chat)
+            values = {key: v[t : t + 1] if v else v for key, v in logprobs.items()}
+            choice = {
+                "index": i,
+                "logprobs": values,
+                "finish_reason": "stop" if t == len(words) - 1 else None,
+                "token_ids": [100 + t],
+            }
+            choice |= {"delta": {"content": word}} if is_chat else {"text": word}
+            if not is_chat and t == 0:
+                choice["prompt_token_ids"] = [1, 2, 3]
+            chunks.append({**head, "choices": [choice]})
+    if (body.get("stream_options") or {}).get("include_usage"):
+        chunks.append({**head, "choices": [], "usage": _usage(body, words)})
+    return chunks
