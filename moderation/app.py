@@ -1,0 +1,168 @@
+"""The moderation server: OpenAI's POST /v1/moderations over our classifier.
+
+A request, in the order of `Moderator.answer`:
+1. take it, unless too many are in work
+2. read the body, up to a limit
+3. score its texts window by window in the scoring thread, so that the loop stays free and no long
+   text holds up the others
+4. flag what reaches its threshold
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from feedback.errors import BadRequest, HoneError, NotFound, TooLarge, Unavailable
+from moderation import policy, wire
+from moderation.categories import CATEGORIES, SCORED
+from moderation.classifier import Classifier, load, worst
+from moderation.metrics import Metrics
+from moderation.settings import ModerationSettings
+
+
+class Moderator:
+    """The state of one server: the classifier, its thread, and what is in work."""
+
+    def __init__(self, settings: ModerationSettings, *, classifier: Classifier) -> None:
+        self.settings = settings
+        self.classifier = classifier
+        self.flags = settings.flags()
+        self.metrics = Metrics()
+        # One thread: the encoder has its own, and two texts at once only slow each other down.
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="score")
+        self._num_pending = 0
+
+    async def answer(self, request: Request) -> dict[str, Any]:
+        """OpenAI's response object. Raises BadRequest, TooLarge, Unavailable."""
+        if self._num_pending >= self.settings.max_pending:
+            raise Unavailable("Moderation has more work than it can do now.", retry_after_s=1)
+        self._num_pending += 1
+        self.metrics.pending.inc()
+        try:
+            return await self._answer(request)
+        finally:
+            self._num_pending -= 1
+            self.metrics.pending.dec()
+
+    async def _answer(self, request: Request) -> dict[str, Any]:
+        asked = wire.parse(await _body(request, limit=self.settings.max_body_bytes))
+        texts = wire.texts(
+            asked, max_inputs=self.settings.max_inputs, max_chars=self.settings.max_chars
+        )
+        scored = [await self._score(text) for text in texts]
+        flagged = [policy.over(scores, limits=self.flags) for scores in scored]
+        for name in (name for names in flagged for name in names):
+            self.metrics.flagged.labels(name).inc()
+        return wire.answer(scored, flagged=flagged, model=self.classifier.model)
+
+    async def _score(self, text: str) -> dict[str, float]:
+        loop = asyncio.get_running_loop()
+        windows = await loop.run_in_executor(self.thread, self.classifier.windows, text)
+        scored = [
+            await loop.run_in_executor(self.thread, self.classifier.score_window, ids)
+            for ids in windows
+        ]
+        self.metrics.texts.inc()
+        self.metrics.windows.inc(len(windows))
+        return worst(scored)
+
+
+def create_app(settings: ModerationSettings | None = None) -> FastAPI:
+    """The server with its classifier loaded. Raises Refused where that cannot be loaded."""
+    settings = settings or ModerationSettings()
+    moderator = Moderator(settings, classifier=load(settings))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        moderator.thread.shutdown(cancel_futures=True)
+
+    app = FastAPI(title="hone moderation", lifespan=lifespan)
+    app.add_exception_handler(HoneError, _on_hone_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_bug)
+    _add_routes(app, moderator)
+    return app
+
+
+def _add_routes(app: FastAPI, moderator: Moderator) -> None:
+    @app.post("/v1/moderations")
+    async def moderations(request: Request) -> Response:
+        """Scores of one text or a list of texts."""
+        started = time.perf_counter()
+        status = 500
+        try:
+            content = await moderator.answer(request)
+            status = 200
+        except HoneError as error:
+            status = error.status
+            raise
+        finally:
+            moderator.metrics.requests.labels(str(status)).inc()
+            moderator.metrics.seconds.observe(time.perf_counter() - started)
+        return JSONResponse(content)
+
+    @app.get("/v1/moderations/categories")
+    async def categories() -> dict[str, Any]:
+        """Which categories are scored, and from which score they are flagged (null: never)."""
+        data = [
+            {"id": name, "scored": name in SCORED, "threshold": moderator.flags.get(name)}
+            for name in CATEGORIES
+        ]
+        return {"object": "list", "model": moderator.classifier.model, "data": data}
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The classifier is loaded and the loop turns."""
+        return {"status": "ok", "model": moderator.classifier.model}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Prometheus' text format."""
+        return Response(moderator.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _body(request: Request, *, limit: int) -> bytes:
+    parts = bytearray()
+    try:
+        async for part in request.stream():
+            parts += part
+            if len(parts) > limit:
+                raise TooLarge(f"The body is over {limit} bytes: send several requests.")
+    except ClientDisconnect as error:
+        raise BadRequest("The connection ended before the body did.") from error
+    return bytes(parts)
+
+
+async def _on_hone_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HoneError)
+    return JSONResponse(error.body(), status_code=error.status, headers=error.headers())
+
+
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
+    # FastAPI's own 404 and 405 are not in OpenAI's shape.
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        shaped: HoneError = NotFound(f"{request.url.path} is not a route of the moderation server.")
+    else:
+        shaped = BadRequest(str(error.detail))
+    return JSONResponse(
+        shaped.body(), status_code=error.status_code, headers=dict(error.headers or {})
+    )
+
+
+async def _on_bug(_: Request, error: Exception) -> JSONResponse:
+    # The process's edge: Starlette raises the error on into the log; the client gets its shape.
+    bug = HoneError("Moderation failed on this request; the server's log says why.")
+    return JSONResponse(bug.body(), status_code=bug.status, headers=bug.headers())

@@ -1,0 +1,34 @@
+"""OpenAI's moderation categories, and which of them our classifier scores.
+
+A category that is not scored is answered as 0.0 and false, with no applied input type: that means
+*not looked at*, not *safe*. There was no, or too little, labelled data under a permissive licence.
+"""
+
+from __future__ import annotations
+
+CATEGORIES: tuple[str, ...] = (
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/intent",
+    "self-harm/instructions",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+)
+
+SCORED: tuple[str, ...] = (
+    "harassment",
+    "hate",
+    "hate/threatening",
+    "self-harm",
+    "sexual",
+    "violence",
+)
+
+UNSCORED: tuple[str, ...] = tuple(name for name in CATEGORIES if name not in SCORED)
