@@ -33,8 +33,12 @@ class DataRecipe(_Section):
 class ModelRecipe(_Section):
     """How policy, reward and value model share one frozen base."""
 
-    dtype: Literal["bfloat16", "float32"]  # of the base and the matmuls; adapters are always float32
-    num_adapted_layers: Count  # from the top; the layers below are computed once for all four models
+    dtype: Literal[
+        "bfloat16", "float32"
+    ]  # of the base and the matmuls; adapters are always float32
+    num_adapted_layers: (
+        Count  # from the top; the layers below are computed once for all four models
+    )
     target_modules: tuple[str, ...] = Field(min_length=1)  # linears of an adapted layer
     rank: Count  # at most the engine's --max-lora-rank
     alpha: Positive
@@ -128,7 +132,9 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.ppo.response_tokens >= self.model.max_sequence_tokens:
-            raise ValueError("ppo.response_tokens must leave room for a prompt in max_sequence_tokens")
+            raise ValueError(
+                "ppo.response_tokens must leave room for a prompt in max_sequence_tokens"
+            )
         if self.ppo.ptx_tokens > self.model.max_sequence_tokens:
             raise ValueError("ppo.ptx_tokens must not exceed model.max_sequence_tokens")
         return self

@@ -70,7 +70,9 @@ class SharedModel:
         self._peft.eval()  # no dropout, in training neither
         self._tuned = [m for m in inner.modules() if isinstance(m, BaseTunerLayer)]
         for layer in self._tuned:
-            layer.cast_input_dtype_enabled = False  # autocast casts; PEFT would cast to fp32 and back
+            layer.cast_input_dtype_enabled = (
+                False  # autocast casts; PEFT would cast to fp32 and back
+            )
         hidden_size: int = self.unembedding_VD.shape[1]
         self.heads = {
             name: ScalarHead(hidden_size).to(device) for name in adapters if name != POLICY
@@ -98,9 +100,7 @@ class SharedModel:
         with self._autocast():
             return self._body.top(trunk_BT, layout)
 
-    def logprobs(
-        self, hidden_ND: Tensor, *, targets_N: Tensor, temperature: float = 1.0
-    ) -> Tensor:
+    def logprobs(self, hidden_ND: Tensor, *, targets_N: Tensor, temperature: float = 1.0) -> Tensor:
         """Log-probabilities [N], nats, of the tokens that follow N positions."""
         return token_logprobs(
             hidden_ND,
@@ -146,6 +146,7 @@ class SharedModel:
         save_file(tensors, folder / ADAPTER_WEIGHTS)
         config = copy.copy(self._lora)
         config.inference_mode = True
+        config.target_modules = sorted(config.target_modules)  # a set would give ever new digests
         config.base_model_name_or_path = None  # policy.json names the base by digest, not by path
         config.save_pretrained(str(folder))
 
@@ -262,4 +263,3 @@ def _view(inner: nn.Module, start: int, stop: int) -> nn.Module:
     if getattr(inner.config, "layer_types", None):
         view.config.layer_types = inner.config.layer_types[start:stop]
     return view
-

@@ -14,13 +14,16 @@ class TrainingSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HONE_TRAINING_", frozen=True)
 
     recipe: str = Field(
-        default="default", description="Recipe of a round: a name in training/recipes or a .toml path."
+        default="default",
+        description="Recipe of a round: a name in training/recipes or a .toml path.",
     )
     min_new_judgements: int = Field(
         default=64, gt=0, description="A round starts when this many judgements are new."
     )
     schedule_s: int = Field(
-        default=0, ge=0, description="A round starts this often, seconds, if anything is new; 0 = never."
+        default=0,
+        ge=0,
+        description="A round starts this often, seconds, if anything is new; 0 = never.",
     )
     ptx_path: Path | None = Field(
         default=None,
@@ -28,7 +31,9 @@ class TrainingSettings(BaseSettings):
         " unset: the topics of Python's own help().",
     )
     device: str = Field(
-        default="auto", pattern="^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cpu, cuda or cuda:N."
+        default="auto",
+        pattern="^(auto|cpu|cuda(:[0-9]+)?)$",
+        description="auto, cpu, cuda or cuda:N.",
     )
     threads: int = Field(
         default=0, ge=0, description="CPU threads of a training step; 0 = all cores."

@@ -1,0 +1,44 @@
+"""`metrics.jsonl` of a round: one line per iteration of a step, appended as it happens."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class Curves:
+    """The lines of one step in the round's file."""
+
+    def __init__(self, path: Path, *, step: str) -> None:
+        self._path = path
+        self._step = step
+
+    def append(self, iteration: int, values: Mapping[str, float]) -> None:
+        line = {"t": time.time(), "step": self._step, "iteration": iteration, **values}
+        with self._path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def rewind(self, iteration: int) -> None:
+        """Drop this step's lines from `iteration` on: what a killed process did after its last
+        checkpoint is done again, and must not be in the curve twice."""
+        if not self._path.exists():
+            return
+        kept = []
+        for line in self._path.read_text().splitlines(keepends=True):
+            if not line.endswith("\n"):
+                continue  # the process died in the middle of it
+            row = json.loads(line)
+            if row["step"] != self._step or row["iteration"] < iteration:
+                kept.append(line)
+        partial = self._path.with_suffix(".partial")
+        partial.write_text("".join(kept))
+        partial.rename(self._path)
+
+    def read(self) -> list[dict[str, float]]:
+        """This step's lines, in order."""
+        if not self._path.exists():
+            return []
+        rows = map(json.loads, self._path.read_text().splitlines())
+        return [row for row in rows if row["step"] == self._step]

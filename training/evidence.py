@@ -1,0 +1,244 @@
+"""Measures a candidate against the incumbent on held-out prompts, and asks the gate.
+
+1. The candidate on the engines, under a name of its own. 2. Answers of both to the same prompts, same
+seeds. 3. Scores, KL, moderation, pretraining loss, lengths. 4. The verdict, bound to the digest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+from moderation.client import ModerationClient
+from serving import artifact
+from serving.settings import ServingSettings
+from training import checkpoint, models, ppo, reward
+from training.batches import pack, passes
+from training.curves import Curves
+from training.data import Prompt, choose, read_pretraining, read_prompts
+from training.experience import response_logprobs
+from training.gate import Evidence, judge
+from training.intervals import Estimate, mean, share
+from training.job import Job
+from training.learner import pretraining_losses
+from training.models import POLICY, REFERENCE, REWARD, SharedModel
+from training.rollouts import EngineRollouts, Rollout, Served
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Gather the evidence and judge; returns the report. A verdict on the same weights stands."""
+    folder = job.step_folder("gate")
+    candidate = job.folder / "ppo" / ppo.CANDIDATE
+    digest = artifact.read_manifest(candidate).digest
+    known = _known_verdict(folder / "report.json", digest)
+    if known is not None:
+        return known
+    model = _load(job, candidate)
+    with ppo.open_engines(job) as engines:
+        prompts = _heldout_prompts(job)
+        ours, theirs = _answers(job, engines, candidate, folder, prompts)
+        flagged = [_flagged_share(engines, answers) for answers in (ours, theirs)]
+    scores = [reward.score_groups(model, [r.group for r in answers]) for answers in (ours, theirs)]
+    losses = _pretraining_losses(job, model)
+    evidence = Evidence(
+        digest=digest,
+        reward_accuracy=_reward_accuracy(job),
+        win_rate=win_rate(*scores),
+        kl_nats=kl_nats(model, ours),
+        flagged_candidate=flagged[0],
+        flagged_incumbent=flagged[1],
+        loss_candidate=losses[0],
+        loss_reference=losses[1],
+        tokens_candidate=_mean_tokens(ours),
+        tokens_incumbent=_mean_tokens(theirs),
+    )
+    verdict = judge(evidence, job.recipe.gate)
+    report = asdict(verdict) | {
+        "evidence": asdict(evidence),
+        "incumbent": job.plan.parent,
+        "samples": _side_by_side(prompts, ours, theirs, scores)[: job.recipe.gate.num_shown],
+    }
+    job.check_mine()
+    figures = {f"gate/{check.name}": check.value for check in verdict.checks}
+    curves = Curves(job.folder / "metrics.jsonl", step="gate")
+    curves.rewind(0)
+    curves.append(0, figures | {"gate/passed": float(verdict.passed)})
+    checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1))
+    return report
+
+
+def win_rate(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> Estimate:
+    """Share of (candidate, incumbent) pairs of a prompt that the candidate wins; a tie is half."""
+    wins = [
+        sum((a > b) + 0.5 * (a == b) for a in mine for b in other)
+        for mine, other in zip(ours, theirs, strict=True)
+    ]
+    totals = [len(mine) * len(other) for mine, other in zip(ours, theirs, strict=True)]
+    return share(wins, totals)
+
+
+@torch.no_grad()
+def kl_nats(model: SharedModel, rollouts: Sequence[Rollout]) -> Estimate:
+    """log pi - log pi_ref summed over each of the candidate's own answers; a unit is a prompt."""
+    per_prompt: list[float] = [0.0] * len(rollouts)
+    lengths = [len(rollout.group) for rollout in rollouts]
+    for indices in passes(lengths, max_tokens=model.recipe.tokens_per_pass):
+        packed = pack([rollouts[i].group for i in indices]).to(model.device)
+        trunk_BT = model.trunk(packed.layout)
+        policy_N, reference_N = (
+            response_logprobs(model, packed, trunk_BT, adapter=adapter)
+            for adapter in (POLICY, REFERENCE)
+        )
+        answers = iter((policy_N - reference_N).split(packed.lengths_E.tolist()))
+        for i in indices:
+            sums = [next(answers).sum().item() for _ in rollouts[i].group.answers]
+            per_prompt[i] = sum(sums) / len(sums)
+    return mean(per_prompt)
+
+
+def _answers(
+    job: Job,
+    engines: EngineRollouts,
+    candidate: Path,
+    folder: Path,
+    prompts: Sequence[Prompt],
+) -> tuple[list[Rollout], list[Rollout]]:
+    """Of candidate and incumbent, to the same prompts with the same seeds."""
+    served = _serve_copy(job, candidate, folder)
+    incumbent = _incumbent(job, engines)
+    engines.unload_leftovers(f"{job.plan.round_id}-")
+    engines.load(served)
+    ours, theirs = (
+        engines.sample(
+            version,
+            [prompt.ids for prompt in prompts],
+            answers_per_prompt=job.recipe.gate.samples_per_prompt,
+            max_tokens=job.recipe.ppo.response_tokens,
+            seed=job.plan.seed,
+        )
+        for version in (served.version, incumbent)
+    )
+    engines.unload(served.version)
+    shutil.rmtree(served.folder)
+    return ours, theirs
+
+
+def _serve_copy(job: Job, candidate: Path, folder: Path) -> Served:
+    """The candidate under a name that no engine has seen: its digest is over the weights alone."""
+    version = f"{job.plan.round_id}-gate-{os.urandom(3).hex()}"
+    target = folder / version
+    shutil.copytree(candidate, target, ignore=shutil.ignore_patterns(artifact.MANIFEST))
+    original = artifact.read_manifest(candidate)
+    manifest = artifact.write_manifest(
+        target,
+        version=version,
+        kind=original.kind,
+        parent=original.parent,
+        base_digest=original.base_digest,
+    )
+    return Served(version=version, folder=target, digest=manifest.digest)
+
+
+def _incumbent(job: Job, engines: EngineRollouts) -> str:
+    """The parent on the engines; loaded if one of them was restarted without it."""
+    if job.plan.parent_path is None:
+        return engines.base_version
+    if not engines.is_loaded(job.plan.parent):
+        folder = Path(job.plan.parent_path)
+        digest = artifact.read_manifest(folder).digest
+        engines.load(Served(version=job.plan.parent, folder=folder, digest=digest))
+    return job.plan.parent
+
+
+def _flagged_share(engines: EngineRollouts, rollouts: Sequence[Rollout]) -> float:
+    texts = [text for rollout in rollouts for text in rollout.texts]
+    client = ModerationClient(ServingSettings().moderation_url, engines.session, timeout_s=60.0)
+    verdicts = engines.run(client.score(texts)) if texts else []
+    return _mean(bool(verdict.flagged) for verdict in verdicts)
+
+
+@torch.no_grad()
+def _pretraining_losses(job: Job, model: SharedModel) -> tuple[float, float]:
+    """Nats per token on held-out pretraining text: candidate, reference."""
+    tokenizer = AutoTokenizer.from_pretrained(job.plan.base_model)
+    examples = read_pretraining(
+        job.settings.ptx_path,
+        tokenize=lambda text: tokenizer(text, add_special_tokens=False)["input_ids"],
+        example_tokens=job.recipe.ppo.ptx_tokens,
+        split="heldout",
+    )
+    count = min(job.recipe.gate.ptx_examples, len(examples))
+    examples = choose(examples, count=count, seed=job.plan.seed, turn=0)
+    num_tokens = sum(len(example) - 1 for example in examples)
+    candidate, reference = (
+        sum(loss.item() for loss in pretraining_losses(model, examples, adapter=adapter))
+        for adapter in (POLICY, REFERENCE)
+    )
+    return candidate / num_tokens, reference / num_tokens
+
+
+def _load(job: Job, candidate: Path) -> SharedModel:
+    model = models.load(
+        Path(job.plan.base_model),
+        recipe=job.recipe.model,
+        adapters=[POLICY, REWARD],
+        device=models.resolve_device(job.settings.device),
+        seed=job.plan.seed,
+    )
+    reward.load_into(model, job.folder / "reward")
+    model.load_adapter(POLICY, candidate)
+    return model
+
+
+def _heldout_prompts(job: Job) -> list[Prompt]:
+    room = job.recipe.model.max_sequence_tokens - job.recipe.ppo.response_tokens
+    prompts = read_prompts(job.folder / "snapshot", split="heldout", max_tokens=room)
+    count = min(job.recipe.gate.num_prompts, len(prompts))
+    return choose(prompts, count=count, seed=job.plan.seed, turn=0)
+
+
+def _reward_accuracy(job: Job) -> Estimate:
+    report = json.loads((job.folder / "reward" / "report.json").read_text())
+    return Estimate(**report["accuracy"])
+
+
+def _side_by_side(
+    prompts: Sequence[Prompt],
+    ours: Sequence[Rollout],
+    theirs: Sequence[Rollout],
+    scores: Sequence[Sequence[Sequence[float]]],
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "prompt": prompt.text,
+            "candidate": mine.texts[0],
+            "incumbent": other.texts[0],
+            "candidate_score": scores[0][i][0],
+            "incumbent_score": scores[1][i][0],
+        }
+        for i, (prompt, mine, other) in enumerate(zip(prompts, ours, theirs, strict=True))
+    ]
+
+
+def _known_verdict(path: Path, digest: str) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    report: dict[str, Any] = json.loads(path.read_text())
+    return report if report["digest"] == digest else None
+
+
+def _mean_tokens(rollouts: Sequence[Rollout]) -> float:
+    return _mean(len(answer) for rollout in rollouts for answer in rollout.group.answers)
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found) if found else float("nan")

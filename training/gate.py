@@ -1,0 +1,94 @@
+"""May this candidate be published? Pure: evidence and limits in, a report out. The answer is no unless every
+check says yes; a figure that could not be measured (NaN, no held-out data) is a no."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from training.config import GateRecipe
+from training.intervals import Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What training.evidence measured, on held-out prompts and rankings."""
+
+    digest: str  # of the candidate's weights: the verdict is on these and no others
+    reward_accuracy: Estimate  # the judge itself: share of held-out comparisons it decides rightly
+    win_rate: Estimate  # candidate's answer scored above the incumbent's, by prompt
+    kl_nats: Estimate  # per answer, candidate from reference
+    flagged_candidate: float  # share of answers that moderation flags
+    flagged_incumbent: float
+    loss_candidate: float  # nats per token on held-out pretraining text
+    loss_reference: float
+    tokens_candidate: float  # mean length of an answer
+    tokens_incumbent: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    name: str
+    value: float
+    limit: float
+    passed: bool
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateReport:
+    digest: str
+    passed: bool
+    checks: list[Check]
+
+
+def judge(evidence: Evidence, limits: GateRecipe) -> GateReport:
+    """Every comparison is written so that NaN fails it."""
+    perplexity_ratio = math.exp(evidence.loss_candidate - evidence.loss_reference)
+    length_ratio = _ratio(evidence.tokens_candidate, evidence.tokens_incumbent)
+    flagged_increase = evidence.flagged_candidate - evidence.flagged_incumbent
+    checks = [
+        _above("reward_accuracy", evidence.reward_accuracy, limits.min_reward_accuracy),
+        _above("win_rate", evidence.win_rate, limits.min_win_rate),
+        _below("kl_nats", evidence.kl_nats, limits.max_kl_nats),
+        _at_most("flagged_increase", flagged_increase, limits.max_flagged_increase),
+        _at_most("perplexity_ratio", perplexity_ratio, limits.max_perplexity_ratio),
+        _at_most("length_ratio_high", length_ratio, limits.max_length_ratio),
+        _at_least("length_ratio_low", length_ratio, limits.min_length_ratio),
+    ]
+    return GateReport(digest=evidence.digest, passed=_all_passed(checks), checks=checks)
+
+
+def _all_passed(checks: Sequence[Check]) -> bool:
+    return bool(checks) and all(check.passed for check in checks)
+
+
+def _above(name: str, estimate: Estimate, limit: float) -> Check:
+    return _check(name, estimate, limit, passed=estimate.low > limit)
+
+
+def _below(name: str, estimate: Estimate, limit: float) -> Check:
+    return _check(name, estimate, limit, passed=estimate.high < limit)
+
+
+def _check(name: str, estimate: Estimate, limit: float, *, passed: bool) -> Check:
+    return Check(
+        name=name,
+        value=estimate.value,
+        limit=limit,
+        passed=passed and math.isfinite(estimate.value),
+        interval=(estimate.low, estimate.high),
+    )
+
+
+def _at_most(name: str, value: float, limit: float) -> Check:
+    return Check(name=name, value=value, limit=limit, passed=value <= limit)
+
+
+def _at_least(name: str, value: float, limit: float) -> Check:
+    return Check(name=name, value=value, limit=limit, passed=value >= limit)
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else math.nan

@@ -1,0 +1,262 @@
+"""The reward model: which of K answers would people like better?
+
+1. Read the rankings that fit. 2. A fresh adapter and a scalar head on the base. 3. One optimizer step per
+batch of rankings, all comparisons of a ranking together, each completion scored once (eq. 1). 4. Shift the
+scores so that demonstrations average 0. 5. Held-out accuracy. 6. Save adapter, head, report.
+Shapes: C rankings of a batch, K completions of a ranking, E all completions of a pass.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoTokenizer
+
+from feedback.errors import Unprocessable
+from training import checkpoint, models
+from training.batches import Group, Packed, pack, passes
+from training.config import RewardRecipe
+from training.curves import Curves
+from training.data import Ranking, choose, read_demonstrations, read_rankings
+from training.intervals import Estimate, share
+from training.job import Job
+from training.losses import comparisons, ranking_loss
+from training.models import REWARD, SharedModel
+
+ADAPTER = "adapter"
+HEAD = "head.safetensors"
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train the round's reward model, from its last checkpoint if there is one; returns the report."""
+    folder = job.step_folder("reward")
+    snapshot, limit = job.folder / "snapshot", job.recipe.model.max_sequence_tokens
+    train = read_rankings(snapshot, split="train", max_tokens=limit)
+    heldout = read_rankings(snapshot, split="heldout", max_tokens=limit)
+    if not train:
+        raise Unprocessable("the snapshot holds no ranking with a winner; collect more judgements")
+    model = models.load(
+        Path(job.plan.base_model),
+        recipe=job.recipe.model,
+        adapters=[REWARD],
+        device=models.resolve_device(job.settings.device),
+        seed=job.plan.seed,
+    )
+    trainer = RewardTrainer(model, job.recipe.reward, train, seed=job.plan.seed)
+    curves = Curves(job.folder / "metrics.jsonl", step="reward")
+    _train(trainer, job, folder, curves)
+
+    anchors = _anchors(job, train)
+    shift = normalise(model, anchors, has_unit_std=job.recipe.reward.has_unit_std)
+    accuracy = heldout_accuracy(model, heldout)
+    report = {
+        "accuracy": asdict(accuracy),
+        "train_rankings": len(train),
+        "train_comparisons": sum(r.num_comparisons for r in train),
+        "heldout_rankings": len(heldout),
+        "heldout_comparisons": sum(r.num_comparisons for r in heldout),
+        "anchors": len(anchors),
+        **shift,
+        "loss": [row["reward/loss"] for row in curves.read() if "reward/loss" in row],
+    }
+    job.check_mine()
+    curves.append(trainer.num_steps, {"reward/accuracy": accuracy.value})
+    save(model, folder)
+    checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1))
+    return report
+
+
+class RewardTrainer:
+    """Eq. 1 by Adam with a cosine; `step` counts optimizer steps."""
+
+    def __init__(
+        self, model: SharedModel, recipe: RewardRecipe, rankings: Sequence[Ranking], *, seed: int
+    ) -> None:
+        self._model = model
+        self._recipe = recipe
+        self._rankings = rankings
+        self._seed = seed
+        self._parameters = model.parameters(REWARD)
+        self._adam = torch.optim.Adam(
+            self._parameters.values(),
+            lr=recipe.learning_rate,
+            betas=recipe.adam_betas,
+            eps=recipe.adam_eps,
+            weight_decay=recipe.weight_decay,
+        )
+        self.num_steps = math.ceil(recipe.epochs * len(rankings) / recipe.rankings_per_step)
+        self.step = 0
+
+    def update(self) -> dict[str, float]:
+        """One optimizer step; returns its metrics."""
+        started = time.perf_counter()
+        batch = choose(
+            self._rankings,
+            count=min(self._recipe.rankings_per_step, len(self._rankings)),
+            seed=self._seed,
+            turn=self.step,
+        )
+        rate = self._recipe.learning_rate * cosine(
+            self.step / self.num_steps, final=self._recipe.final_lr_fraction
+        )
+        for group in self._adam.param_groups:
+            group["lr"] = rate
+        self._adam.zero_grad()
+        loss, num_right, num_tokens = 0.0, 0.0, 0
+        for indices in _ranking_passes(batch, self._model):
+            part = [batch[i] for i in indices]
+            packed = pack([r.group for r in part]).to(self._model.device)
+            scores_CK, ranks_CK = _by_ranking(score(self._model, packed), part)
+            part_loss = ranking_loss(scores_CK, ranks_CK=ranks_CK).sum() / len(batch)
+            part_loss.backward()
+            loss += part_loss.item()
+            num_right += _num_right(scores_CK.detach(), ranks_CK).sum().item()
+            num_tokens += packed.layout.ids_BT.numel()
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._recipe.grad_clip)
+        self._adam.step()
+        self.step += 1
+        seconds = time.perf_counter() - started
+        return {
+            "reward/loss": loss,
+            "reward/train_accuracy": num_right / sum(r.num_comparisons for r in batch),
+            "reward/grad_norm": norm.item(),
+            "reward/lr": rate,
+            "time/train_s": seconds,
+            "time/tokens_per_s": num_tokens / seconds,
+        }
+
+    def save(self, folder: Path) -> None:
+        tensors = checkpoint.with_prefix("reward", self._model.state(REWARD))
+        tensors |= checkpoint.adam_state(self._adam, self._parameters)
+        checkpoint.save(folder, number=self.step, tensors=tensors, facts={})
+
+    def resume(self, folder: Path) -> None:
+        """Go on from the newest checkpoint in the folder, if there is one."""
+        found = checkpoint.latest(folder)
+        if found is None:
+            return
+        self._model.load_state(REWARD, checkpoint.without_prefix("reward", found.tensors))
+        checkpoint.load_adam_state(self._adam, self._parameters, found.tensors)
+        self.step = found.number
+
+
+def score(model: SharedModel, packed: Packed, *, trunk_BT: Tensor | None = None) -> Tensor:
+    """Scores [E] of the answers of a pass, read at each answer's last real token."""
+    trunk_BT = model.trunk(packed.layout) if trunk_BT is None else trunk_BT
+    hidden_BTD = model.top(trunk_BT, packed.layout, adapter=REWARD)
+    return model.heads[REWARD](hidden_BTD[packed.last_rows_E, packed.last_places_E])
+
+
+@torch.no_grad()
+def score_groups(model: SharedModel, groups: Sequence[Group]) -> list[list[float]]:
+    """Scores of every answer, by group."""
+    scores: list[list[float]] = [[] for _ in groups]
+    lengths = [len(group) for group in groups]
+    for indices in passes(lengths, max_tokens=model.recipe.tokens_per_pass):
+        part = [groups[i] for i in indices]
+        flat = iter(score(model, pack(part).to(model.device)).tolist())
+        for i, group in zip(indices, part, strict=True):
+            scores[i] = [next(flat) for _ in group.answers]
+    return scores
+
+
+@torch.no_grad()
+def normalise(
+    model: SharedModel, anchors: Sequence[Group], *, has_unit_std: bool
+) -> dict[str, float]:
+    """Fold into the head a shift that gives the anchors mean 0 (section 3.5), and a scale if asked.
+
+    Returns mean and standard deviation as they were.
+    """
+    scores = torch.tensor([s for group in score_groups(model, anchors) for s in group])
+    mean, std = scores.mean().item(), scores.std(unbiased=False).item()
+    head = model.heads[REWARD]
+    head.bias -= mean
+    if has_unit_std and std > 0:
+        head.bias /= std
+        head.weight /= std
+    return {"anchor_mean": mean, "anchor_std": std}
+
+
+def heldout_accuracy(model: SharedModel, rankings: Sequence[Ranking]) -> Estimate:
+    """Share of comparisons the model decides as the labeler did; equal scores count half."""
+    scores = score_groups(model, [r.group for r in rankings])
+    right = [
+        _num_right(torch.tensor([s]), torch.tensor([r.ranks])).item()
+        for s, r in zip(scores, rankings, strict=True)
+    ]
+    return share(right, [r.num_comparisons for r in rankings])
+
+
+def save(model: SharedModel, folder: Path) -> None:
+    """Adapter and head, as `load_into` reads them."""
+    model.save_adapter(REWARD, folder / ADAPTER)
+    head = {k: v.detach().cpu().clone() for k, v in model.heads[REWARD].state_dict().items()}
+    save_file(head, folder / HEAD)
+
+
+def load_into(model: SharedModel, folder: Path, *, name: str = REWARD) -> None:
+    """Put the saved reward model into one of a model's scalar adapters (the value model starts as it)."""
+    model.load_adapter(name, folder / ADAPTER)
+    model.heads[name].load_state_dict(load_file(folder / HEAD))
+
+
+def cosine(progress: float, *, final: float) -> float:
+    """1 at the start, `final` at progress 1."""
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _train(trainer: RewardTrainer, job: Job, folder: Path, curves: Curves) -> None:
+    trainer.resume(folder)
+    curves.rewind(trainer.step)
+    while trainer.step < trainer.num_steps:
+        values = trainer.update()
+        curves.append(
+            trainer.step - 1, values | {"reward/progress": trainer.step / trainer.num_steps}
+        )
+        if (
+            trainer.step % job.recipe.reward.checkpoint_every == 0
+            or trainer.step == trainer.num_steps
+        ):
+            job.check_mine()
+            trainer.save(folder)
+
+
+def _anchors(job: Job, train: Sequence[Ranking]) -> list[Group]:
+    """Whose mean score is 0: demonstrations, else the answers that were ranked."""
+    tokenizer = AutoTokenizer.from_pretrained(job.plan.base_model)
+    demonstrations = read_demonstrations(
+        job.folder / "snapshot",
+        tokenize=lambda text: tokenizer(text, add_special_tokens=False)["input_ids"],
+        eos_id=tokenizer.eos_token_id,
+        max_tokens=job.recipe.model.max_sequence_tokens,
+    )
+    return demonstrations or [r.group for r in train]
+
+
+def _ranking_passes(batch: Sequence[Ranking], model: SharedModel) -> list[list[int]]:
+    return passes([len(r.group) for r in batch], max_tokens=model.recipe.tokens_per_pass)
+
+
+def _by_ranking(scores_E: Tensor, rankings: Sequence[Ranking]) -> tuple[Tensor, Tensor]:
+    """Scores and ranks as rectangles [C, K]; rank 0 is padding."""
+    scores = scores_E.split([len(r.ranks) for r in rankings])
+    ranks = [torch.tensor(r.ranks, device=scores_E.device) for r in rankings]
+    return pad_sequence(scores, batch_first=True), pad_sequence(ranks, batch_first=True)
+
+
+def _num_right(scores_CK: Tensor, ranks_CK: Tensor) -> Tensor:
+    """Comparisons decided as the labeler did, [C]."""
+    wins_CKK = comparisons(ranks_CK)
+    margins_CKK = scores_CK[:, :, None] - scores_CK[:, None, :]
+    return ((margins_CKK > 0).float() + 0.5 * (margins_CKK == 0).float()).mul(wins_CKK).sum((1, 2))

@@ -1,0 +1,80 @@
+"""Where PPO's episodes come from: the engines, under a name that is new in every iteration."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from training.rollouts import EngineRollouts, Rollout, Served
+
+
+class Sampler(Protocol):
+    """Where PPO's episodes come from."""
+
+    def refresh(self, iteration: int) -> None:
+        """Sample from the policy as it is now."""
+
+    def sample(
+        self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
+    ) -> list[Rollout]:
+        """Answers of the current policy, one Rollout per prompt, in order."""
+
+    def sample_reference(
+        self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
+    ) -> list[Rollout]:
+        """The same from the base model: what the gap between engine and trainer is measured on."""
+
+
+class Export(Protocol):
+    def __call__(self, folder: Path, version: str) -> str: ...
+
+
+class EngineSampler:
+    """PPO's sampler: the policy under training, on the engines, under a fresh name every iteration."""
+
+    def __init__(self, engines: EngineRollouts, *, export: Export, folder: Path, name: str) -> None:
+        """`export(folder, version)` writes the current policy and returns its digest. `name` is the
+        round's id and an attempt's nonce: a resumed run must not reuse its predecessor's names."""
+        self._engines = engines
+        self._export = export
+        self._folder = folder
+        self._name = name
+        self._current: str | None = None
+
+    def refresh(self, iteration: int) -> None:
+        version = f"{self._name}-i{iteration:04d}"
+        folder = self._folder / version
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        digest = self._export(folder, version)
+        self._engines.load(Served(version=version, folder=folder, digest=digest))
+        self.close()
+        self._current = version
+
+    def sample(
+        self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
+    ) -> list[Rollout]:
+        if self._current is None:
+            raise RuntimeError("refresh() comes before sample()")
+        return self._engines.sample(
+            self._current, prompts, answers_per_prompt=answers_per_prompt, max_tokens=max_tokens
+        )
+
+    def sample_reference(
+        self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
+    ) -> list[Rollout]:
+        return self._engines.sample(
+            self._engines.base_version,
+            prompts,
+            answers_per_prompt=answers_per_prompt,
+            max_tokens=max_tokens,
+        )
+
+    def close(self) -> None:
+        """Unload the version sampled last and remove its files."""
+        if self._current is not None:
+            self._engines.unload(self._current)
+            shutil.rmtree(self._folder / self._current)
+            self._current = None

@@ -1,0 +1,127 @@
+"""One step of a round, in a process of its own: `python -m training.step <step> --round-dir DIR`.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the gate refused the candidate. A step whose `DONE` exists
+exits at once; any other goes on from its last checkpoint. torch lives and dies in this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from feedback.errors import HoneError
+from training import checkpoint
+from training.job import DONE, Job
+
+log = logging.getLogger("training.step")
+
+EXIT_REFUSED = 3
+_PR_SET_PDEATHSIG = 1
+
+
+def run_snapshot(job: Job) -> bool:
+    """The round's dataset."""
+    from feedback import snapshot
+    from feedback.connection import connect
+    from feedback.settings import FeedbackSettings
+
+    client = connect(FeedbackSettings().redis_url)
+    folder = job.step_folder("snapshot")
+    snapshot.write(client, folder, heldout_share=job.recipe.data.heldout_share)
+    return True
+
+
+def run_reward(job: Job) -> bool:
+    from training import reward
+
+    reward.run(job)
+    return True
+
+
+def run_ppo(job: Job) -> bool:
+    from training import ppo
+
+    ppo.run(job)
+    return True
+
+
+def run_gate(job: Job) -> bool:
+    from training import evidence
+
+    return bool(evidence.run(job)["passed"])
+
+
+def run_publish(job: Job) -> bool:
+    from training import publish
+
+    publish.run(job.folder)
+    return True
+
+
+# Imported lazily, so that the snapshot's process loads no torch.
+STEPS: dict[str, Callable[[Job], bool]] = {
+    "snapshot": run_snapshot,
+    "reward": run_reward,
+    "ppo": run_ppo,
+    "gate": run_gate,
+    "publish": run_publish,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a step; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.step", description=__doc__)
+    parser.add_argument("step", choices=STEPS)
+    parser.add_argument("--round-dir", type=Path, required=True)
+    options = parser.parse_args(argv)
+    _end_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    done = options.round_dir / options.step / DONE
+    if done.exists():
+        return 0
+    try:
+        job = Job.open(options.round_dir)
+        if options.step in ("reward", "ppo", "gate"):
+            _prepare_torch(job.settings.threads)
+        started = time.monotonic()
+        if not STEPS[options.step](job):
+            log.warning("refused: %s", options.step)
+            return EXIT_REFUSED
+        job.check_mine()
+        checkpoint.write_text(done, f"{time.time()}\n")
+    except HoneError as error:
+        log.error("%s failed: %s", options.step, error.message)
+        return 1
+    log.info("%s is done in %.0f s", options.step, time.monotonic() - started)
+    return 0
+
+
+def _prepare_torch(threads: int) -> None:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # the log is a file
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _end_with_parent() -> None:
+    """Linux kills this process when its worker dies, kill -9 included: nobody would wait for it."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the call
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
