@@ -178,7 +178,8 @@ def _redis(plan: Plan) -> list[Part]:
 
 def _celery(plan: Plan, python: str, needs: tuple[str, ...]) -> list[Part]:
     celery = (python, "-m", "celery", "-A", "training.tasks")
-    quiet = ("--without-gossip", "--without-mingle", "-l", "INFO", "-c", "1")
+    # One task at a time, in the worker itself: torch lives in a child that the task starts.
+    quiet = ("--without-gossip", "--without-mingle", "-l", "INFO", "-P", "solo", "-c", "1")
     return [
         Part(
             name=queue,
