@@ -10,7 +10,7 @@ from moderation.settings import ModerationSettings
 
 
 def main() -> int:
-    """Exit codes: 0 stopped, 1 could not start, 2 wrong usage."""
+    """Exit codes: 1 could not start, 2 wrong usage; SIGTERM ends it after the requests in work."""
     parser = argparse.ArgumentParser(prog="python -m moderation")
     parser.add_argument("command", choices=["serve"], help="serve: POST /v1/moderations")
     parser.parse_args()
