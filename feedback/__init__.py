@@ -10,8 +10,10 @@ eventlog     append once, look up, read in order (Redis Streams)
 outbox       events kept in SQLite while Redis is away
 journal      the gateway's way to the log: Redis, else the outbox; drains in order, exactly once
 snapshot     a frozen dataset for one round: each judgement once
+intake       a judgement is checked against what it is about, and put into the log, once
 assignments  which candidate sets are shown to which labeler, leased for a while
 api          the routes /v1/feedback/*
+sessions     a labeler's browser session: a signed cookie, a token for forms
 pages        the labeler's page, plain HTML forms
 
 may import: nothing of ours

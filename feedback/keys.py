@@ -10,7 +10,7 @@ ALIASES = PREFIX + "aliases"  # hash: production | canary | previous -> version
 LIVE_CHANNEL = PREFIX + "live"  # pub/sub: `production` changed; gateways read the aliases again
 POLICY_SEQ = PREFIX + "policy_seq"  # counter: the last version number given out, never reused
 LEASES = PREFIX + "assignment_leases"  # zset: completion id of a leased set -> lease end, unix s
-RANKABLE = PREFIX + "rankable"  # list: completion ids with n >= 2 that nobody has ranked yet
+LEASE_HOLDERS = PREFIX + "lease_holders"  # hash: completion id of a leased set -> labeler
 LABELED = PREFIX + "labeled"  # set: "<completion id>:<labeler>" already judged
 
 ROUND_SEQ = PREFIX + "round_seq"  # counter: the last round number
@@ -42,6 +42,11 @@ def index(kind: str) -> str:
 def round_state(round_id: str) -> str:
     """Hash: phase, step, attempts, progress, error, times of one round."""
     return f"{PREFIX}round:{round_id}"
+
+
+def rankable(tenant: str) -> str:
+    """List: completion ids with n >= 2 that nobody has ranked yet, oldest first."""
+    return f"{PREFIX}rankable:{tenant}"
 
 
 def limits(key_id: str, window: int) -> str:

@@ -61,19 +61,19 @@ def _policies(gateway: Callable[[], Gateway]) -> APIRouter:
     @router.get("/policy")
     async def policy(request: Request) -> dict[str, Any]:
         """What serves at this moment, and what each engine has loaded."""
-        await gateway().identify(request, scope="infer")
+        await gateway().identify(request, "infer")
         return _show_live(gateway())
 
     @router.post("/admin/policies/{version}/promote")
     async def promote_version(version: str, request: Request) -> dict[str, Any]:
         """Load a version on every engine, verify it there, and make it production."""
-        key = await gateway().identify(request, scope="admin")
+        key = await gateway().identify(request, "admin")
         return _show(await promote(gateway(), version, actor=key.id))
 
     @router.post("/admin/rollback")
     async def roll_back_version(request: Request) -> dict[str, Any]:
         """Make the previous version production again."""
-        key = await gateway().identify(request, scope="admin")
+        key = await gateway().identify(request, "admin")
         return _show(await roll_back(gateway(), actor=key.id))
 
     return router
@@ -85,14 +85,14 @@ def _keys(gateway: Callable[[], Gateway]) -> APIRouter:
     @router.get("")
     async def list_keys(request: Request) -> dict[str, Any]:
         """All keys, without the secrets."""
-        await gateway().identify(request, scope="admin")
+        await gateway().identify(request, "admin")
         records = await asyncio.to_thread(auth.list_keys, gateway().redis)
         return {"object": "list", "data": [asdict(record) for record in records]}
 
     @router.post("", status_code=201)
     async def create_key(wanted: NewKey, request: Request) -> dict[str, Any]:
         """Make a key. The answer is the only time that it is shown."""
-        key = await gateway().identify(request, scope="admin")
+        key = await gateway().identify(request, "admin")
         secret, record = await asyncio.to_thread(
             lambda: auth.create_key(gateway().redis, **wanted.model_dump())
         )
@@ -103,7 +103,7 @@ def _keys(gateway: Callable[[], Gateway]) -> APIRouter:
     @router.delete("/{key_id}")
     async def revoke_key(key_id: str, request: Request) -> dict[str, Any]:
         """Forget a key; requests with it are refused from now on."""
-        key = await gateway().identify(request, scope="admin")
+        key = await gateway().identify(request, "admin")
         record = await asyncio.to_thread(auth.revoke_key, gateway().redis, key_id)
         await gateway().refresher.refresh()
         await _audit(gateway(), actor=key.id, action="keys.revoke", detail=asdict(record))
@@ -118,13 +118,13 @@ def _rounds(gateway: Callable[[], Gateway]) -> APIRouter:
     @router.get("")
     async def list_rounds(request: Request) -> dict[str, Any]:
         """The newest rounds, as the control worker last wrote them."""
-        await gateway().identify(request, scope="admin")
+        await gateway().identify(request, "admin")
         return await asyncio.to_thread(_read_rounds, gateway())
 
     @router.post("", status_code=202)
     async def request_round(wanted: NewRound, request: Request) -> dict[str, Any]:
         """Ask for a round now; the control worker takes it up when none is under way."""
-        key = await gateway().identify(request, scope="admin")
+        key = await gateway().identify(request, "admin")
         asked = {**wanted.model_dump(exclude_none=True), "by": key.id, "requested": time.time()}
         await asyncio.to_thread(gateway().redis.set, keys.ROUND_REQUESTED, orjson.dumps(asked))
         await _audit(gateway(), actor=key.id, action="rounds.request", detail=asked)

@@ -37,12 +37,12 @@ class ApiKey:
     requests_per_minute: int | None = None  # None: the gateway's default
     store: bool = True  # whether completions are kept when a request does not say
 
-    def require(self, scope: str) -> None:
-        """Raises Forbidden."""
-        if scope not in self.scopes:
+    def require(self, *scopes: str) -> None:
+        """Raises Forbidden unless the key has one of these scopes."""
+        if not set(scopes) & set(self.scopes):
             raise Forbidden(
-                f"this key has no scope '{scope}', only {', '.join(self.scopes)}; "
-                f"ask the operator for one: `hone keys create --scope {scope}`"
+                f"this key has no scope '{scopes[0]}', only {', '.join(self.scopes)}; "
+                f"ask the operator for one: `hone keys create --scope {scopes[0]}`"
             )
 
 

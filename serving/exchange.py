@@ -150,7 +150,7 @@ def _later(errand: Coroutine[Any, Any, None]) -> None:
 
 async def _offer_for_ranking(journal: Journal, record: Completion) -> None:
     try:
-        await journal.redis.rpush(keys.RANKABLE, record.id)
+        await journal.redis.rpush(keys.rankable(record.tenant), record.id)
     except (redis.RedisError, OSError) as error:
         # The completion is in the log; it is just not offered to labelers.
         log.warning("a candidate set is not offered for ranking: %s: %s", record.id, error)

@@ -11,7 +11,9 @@ import aiohttp
 import redis
 from starlette.requests import Request
 
+from feedback.assignments import Assignments
 from feedback.connection import connect
+from feedback.intake import Intake
 from feedback.journal import Journal
 from feedback.settings import FeedbackSettings
 from moderation.client import ModerationClient
@@ -44,11 +46,13 @@ class Gateway:
     moderation: ModerationClient
     screen: Screen
     metrics: Metrics
+    assignments: Assignments
+    intake: Intake
 
-    async def identify(self, request: Request, *, scope: str) -> ApiKey:
-        """Who sends this request. Raises Unauthorized, Forbidden, TooManyRequests."""
+    async def identify(self, request: Request, *scopes: str) -> ApiKey:
+        """Who sends this request, with one of these scopes. Raises Unauthorized, Forbidden, TooManyRequests."""
         key = await self.authenticator.authenticate(request.headers.get("authorization"))
-        key.require(scope)
+        key.require(*scopes)
         limit = key.requests_per_minute or self.settings.default_requests_per_minute
         allowance = self.limiter.admit(key.id, limit=limit, now=time.time())
         add_headers(request.scope, allowance.headers())
@@ -73,6 +77,7 @@ async def open_gateway(
         journal = Journal(feedback_settings)
         await journal.start()
         stack.push_async_callback(journal.close)
+        assignments = Assignments(journal, lease_s=feedback_settings.lease_s)
         metrics = Metrics()
         metrics.outbox_depth.set_function(journal.depth)
         authenticator = Authenticator(journal.redis)
@@ -118,4 +123,6 @@ async def open_gateway(
             moderation=moderation,
             screen=screen,
             metrics=metrics,
+            assignments=assignments,
+            intake=Intake(journal, assignments),
         )

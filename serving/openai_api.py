@@ -53,13 +53,13 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
     @router.get("/models")
     async def models(request: Request) -> dict[str, Any]:
         """The aliases and versions that `model` may name."""
-        await gateway().identify(request, scope="infer")
+        await gateway().identify(request, "infer")
         return {"object": "list", "data": _models(gateway().refresher.live)}
 
     @router.get("/models/{model}")
     async def model(model: str, request: Request) -> dict[str, Any]:
         """One of them."""
-        await gateway().identify(request, scope="infer")
+        await gateway().identify(request, "infer")
         for entry in _models(gateway().refresher.live):
             if entry["id"] == model:
                 return entry
@@ -68,7 +68,7 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
     @router.post("/moderations", openapi_extra=MODERATION_SCHEMA)
     async def moderations(request: Request) -> dict[str, Any]:
         """Score texts by OpenAI's moderation categories."""
-        await gateway().identify(request, scope="infer")
+        await gateway().identify(request, "infer")
         body = json_object(await request.body())
         for name in body.keys() - {"input", "model"}:
             raise BadRequest(f"unknown field '{name}'", param=name, code="unknown_field")
@@ -80,7 +80,7 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
 async def _complete(gateway: Gateway, shape: Shape, request: Request) -> Response:
     version = ""
     try:
-        key = await gateway.identify(request, scope="infer")
+        key = await gateway.identify(request, "infer")
         asked = shape.parse(await request.body(), max_tokens=gateway.settings.max_model_len)
         which = _which(gateway, asked.model)
         exchange = Exchange(
