@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,8 @@ import typer
 from feedback.errors import HoneError, NotFound, Unavailable
 
 if TYPE_CHECKING:
+    from urllib.error import HTTPError
+
     import redis
 
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
@@ -57,8 +57,11 @@ def redis_of(data_dir: Path) -> Iterator[redis.Redis]:
 
 def post_as_admin(path: str, *, data_dir: Path) -> dict[str, Any]:
     """POST to the gateway of the `hone up` on this folder. Raises HoneError with the gateway's words."""
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
     stack = ready(data_dir)
-    request = urllib.request.Request(
+    request = Request(
         stack["url"] + path,
         data=b"{}",
         headers={
@@ -67,16 +70,16 @@ def post_as_admin(path: str, *, data_dir: Path) -> dict[str, Any]:
         },
     )
     try:
-        with urllib.request.urlopen(request, timeout=330) as response:
+        with urlopen(request, timeout=330) as response:
             answer: dict[str, Any] = json.load(response)
-    except urllib.error.HTTPError as error:
+    except HTTPError as error:
         raise HoneError(_message(error)) from None
     except OSError as error:
         raise Unavailable(f"the gateway at {stack['url']} does not answer: {error}") from None
     return answer
 
 
-def _message(error: urllib.error.HTTPError) -> str:
+def _message(error: HTTPError) -> str:
     body = error.read()
     try:
         return str(json.loads(body)["error"]["message"])

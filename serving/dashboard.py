@@ -85,17 +85,18 @@ def making_model(console: Console) -> Iterator[OnProgress]:
             f"model {step}/{steps}: {what}", highlight=False
         )
         return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("model: {task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as bars:
-        task = bars.add_task("starting", total=None)
-        yield lambda step, steps, what: bars.update(
-            task, completed=step, total=steps, description=what
-        )
+    columns = (SpinnerColumn(), TextColumn("model: {task.description}"), BarColumn())
+    bars = Progress(*columns, TimeElapsedColumn(), console=console)
+    task = bars.add_task("", total=None)
+
+    def tell(step: int, steps: int, what: str) -> None:
+        bars.start()  # not before there is something to tell: most starts have nothing to make
+        bars.update(task, completed=step, total=steps, description=what)
+
+    try:
+        yield tell
+    finally:
+        bars.stop()
 
 
 def memory_by_session(sessions: Collection[int]) -> dict[int, int]:

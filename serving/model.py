@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,16 +77,18 @@ def _made_once(work: list[str], *, target: Path, progress: Progress) -> Path:
     check_disk(target, needed_bytes=ROOM_BYTES, purpose="the model")
     target.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "serving.model", *work, "--to", str(target)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    last_lines = _follow(child, progress)
-    if child.wait() != 0:
-        raise CannotStart(f"the model could not be made ({' '.join(work)}): {last_lines}")
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as child:
+        last_line = _follow(child, progress)
+    if child.returncode != 0:
+        raise CannotStart(f"the model could not be made ({' '.join(work)}): {last_line}")
     return target
 
 
 def _follow(child: subprocess.Popen[str], progress: Progress) -> str:
-    """Passes progress lines on; returns the last other ones. Ends the child with its parent's work."""
-    others: deque[str] = deque(maxlen=5)
+    """Passes progress lines on; returns the last other line. The child does not outlive a Ctrl-C."""
+    last_line = "it said nothing"
     assert child.stdout is not None
     try:
         for line in child.stdout:
@@ -96,12 +97,11 @@ def _follow(child: subprocess.Popen[str], progress: Progress) -> str:
             if step.isdigit() and steps.isdigit():
                 progress(int(step), int(steps), what)
             elif line.strip():
-                others.append(line.strip())
+                last_line = line.strip()
     except BaseException:
         child.kill()
-        child.wait()
         raise
-    return " | ".join(others) or "it said nothing"
+    return last_line
 
 
 def main() -> None:

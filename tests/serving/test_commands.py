@@ -1,0 +1,70 @@
+"""`hone keys …` and `hone policies …` against a real Redis."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from feedback.connection import connect
+from feedback.errors import NotFound
+from serving.cli import app
+from serving.registry import PolicyRecord, Registry
+
+
+@pytest.fixture
+def hone(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    monkeypatch.setenv("HONE_FEEDBACK_REDIS_URL", redis_url)
+    return CliRunner()
+
+
+def test_a_key_is_made_listed_without_its_secret_and_revoked(hone: CliRunner) -> None:
+    made = json.loads(
+        hone.invoke(app, ["keys", "create", "--name", "ann", "--scope", "label", "--json"]).stdout
+    )
+    listed = hone.invoke(app, ["keys", "list", "--json"]).stdout
+    assert [key["id"] for key in json.loads(listed)] == [made["id"]]
+    assert json.loads(listed)[0]["scopes"] == ["label"]
+    assert made["key"] not in listed
+    assert "ann" in hone.invoke(app, ["keys", "list"]).stdout
+    assert "revoked" in hone.invoke(app, ["keys", "revoke", made["id"]]).stdout
+    assert json.loads(hone.invoke(app, ["keys", "list", "--json"]).stdout) == []
+
+
+def test_a_key_without_scope_may_infer_and_no_more(hone: CliRunner) -> None:
+    made = json.loads(hone.invoke(app, ["keys", "create", "--name", "x", "--json"]).stdout)
+    assert made["scopes"] == ["infer"]
+
+
+def test_policies_are_listed_with_the_aliases_that_mean_them(
+    hone: CliRunner, redis_url: str
+) -> None:
+    with connect(redis_url) as client:
+        registry = Registry(client)
+        for version in ("policy-0000", "policy-0001"):
+            record = PolicyRecord(
+                version=version, kind="adapter", path="p", digest="d" * 64, created=1.0
+            )
+            registry.add(record)
+            registry.promote(record.version)
+    listed = json.loads(hone.invoke(app, ["policies", "list", "--json"]).stdout)
+    assert [policy["version"] for policy in listed["policies"]] == ["policy-0000", "policy-0001"]
+    assert listed["aliases"] == {"production": "policy-0001", "previous": "policy-0000"}
+    shown = json.loads(hone.invoke(app, ["policies", "show", "production", "--json"]).stdout)
+    assert (shown["version"], shown["aliases"]) == ("policy-0001", ["production"])
+    assert "policy-0001" in hone.invoke(app, ["policies", "list"]).stdout
+
+
+def test_a_version_that_is_not_there_is_said_so(hone: CliRunner) -> None:
+    result = hone.invoke(app, ["policies", "show", "policy-0009"])
+    assert isinstance(result.exception, NotFound)
+    assert "policy-0009" in result.exception.message
+
+
+def test_a_promotion_is_asked_about_first(hone: CliRunner, tmp_path: Path) -> None:
+    arguments = ["policies", "promote", "policy-0001", "--data", str(tmp_path)]
+    assert hone.invoke(app, arguments, input="n\n").exit_code == 1
+    confirmed = hone.invoke(app, arguments, input="y\n")
+    assert isinstance(confirmed.exception, NotFound)  # no stack runs on this folder
