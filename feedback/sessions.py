@@ -38,7 +38,7 @@ class Signer:
     def unseal(self, cookie: str | None, *, now: float) -> Session | None:
         """The session of a cookie; None if it is not ours, or too old."""
         payload, _, signature = (cookie or "").partition(".")
-        if not hmac.compare_digest(self._sign(payload), signature):
+        if not _is_same(self._sign(payload), signature):
             return None
         try:
             session = Session(**json.loads(base64.urlsafe_b64decode(payload)))
@@ -51,7 +51,11 @@ class Signer:
         return self._sign(f"form:{session.key_id}:{session.labeler}:{session.began}")
 
     def is_form_token(self, session: Session, token: str) -> bool:
-        return hmac.compare_digest(self.form_token(session), token)
+        return _is_same(self.form_token(session), token)
 
     def _sign(self, text: str) -> str:
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _is_same(ours: str, given: str) -> bool:
+    return hmac.compare_digest(ours.encode(), given.encode())  # of text it takes ASCII only

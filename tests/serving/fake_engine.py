@@ -76,6 +76,7 @@ class FakeEngine(Served):
         self.chunk_delay_s = 0.0
         self.answer_delay_s = 0.0
         self.num_cancelled = 0
+        self.by_index: dict[int, str] = {}  # what a candidate answers instead (not streamed)
         self.last_version: str | None = None  # x-engine-version-last, where it differs
 
     def routes(self) -> None:
@@ -142,10 +143,10 @@ class FakeEngine(Served):
 
     def _whole(self, request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
         is_chat = request.path.endswith("chat/completions")
-        words = _words(body)
         choices = []
         for i in range(body.get("n", 1)):
             choice: dict[str, Any] = {"index": i, "finish_reason": "stop", "stop_reason": None}
+            words = _words({"prompt": self.by_index[i]}) if i in self.by_index else _words(body)
             text = "".join(words)
             if is_chat:
                 choice["message"] = {"role": "assistant", "content": text, "refusal": None}
@@ -160,7 +161,7 @@ class FakeEngine(Served):
             "created": 1,
             "model": body["model"],
             "choices": choices,
-            "usage": _usage(body, words),
+            "usage": _usage(body, _words(body)),
             "kv_transfer_params": None,
         }
         return answer | ({"prompt_token_ids": [1, 2, 3]} if is_chat else {})
@@ -191,12 +192,13 @@ class FakeEngine(Served):
 
 
 class FakeModeration(Served):
-    """Flags every text that holds the word `attack`."""
+    """Flags every text that holds `word`, as it is written."""
 
     def __init__(self) -> None:
         super().__init__()
         self.inputs: list[str] = []
         self.is_away = False
+        self.word = "attack"
 
     def routes(self) -> None:
         self.app.router.add_post("/v1/moderations", self._moderations)
@@ -213,7 +215,7 @@ class FakeModeration(Served):
         self.inputs.extend(texts)
         results = []
         for text in texts:
-            score = 0.99 if "attack" in text.lower() else 0.01
+            score = 0.99 if self.word in text else 0.01
             results.append(
                 {
                     "flagged": score > 0.5,
