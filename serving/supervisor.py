@@ -39,7 +39,8 @@ class Watched:
 
     part: Part
     log: Path
-    state: str = "waiting"  # waiting | starting | ready | unwell | backing off | stopped
+    # waiting | starting | ready | unwell | backing off | stopping | stopped
+    state: str = "waiting"
     since: float = field(default_factory=time.monotonic)  # of this state, monotonic s
     why: str = ""  # why it was last restarted
     num_restarts: int = 0
@@ -97,7 +98,7 @@ class Supervisor:
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        await self._stop()
+        await self.stop()
         assert self._tether is not None
         assert self._tether.stdin is not None
         self._tether.stdin.close()
@@ -116,6 +117,20 @@ class Supervisor:
             for watched in self.watched.values():
                 self._advance(watched)
             await asyncio.sleep(TICK_S)
+
+    async def stop(self) -> None:
+        """SIGTERM, grace, SIGKILL: first all that may still write to the log, then the log itself."""
+        for watched in self.watched.values():
+            if watched.probe is not None:
+                watched.probe.cancel()
+            if watched.state not in ("stopping", "stopped"):
+                self._enter(watched, "stopping" if watched.pid else "stopped")
+        last = {pid for name, pid in self.pids().items() if name in self._last}
+        await self._end(self._sessions - last, spare=last, grace_s=tether.GRACE_S)
+        await self._end(self._sessions, spare=set(), grace_s=LAST_GRACE_S)
+        for watched in self.watched.values():
+            if watched.process is not None:
+                await asyncio.to_thread(watched.process.wait)
 
     def _advance(self, watched: Watched) -> None:
         """One look at one part."""
@@ -205,26 +220,13 @@ class Supervisor:
         watched.state, watched.since, watched.probed = state, time.monotonic(), 0.0
         self._on_change(watched)
 
-    async def _stop(self) -> None:
-        """SIGTERM, grace, SIGKILL: first all that may still write to the log, then the log itself."""
-        for watched in self.watched.values():
-            if watched.probe is not None:
-                watched.probe.cancel()
-        last = {pid for name, pid in self.pids().items() if name in self._last}
-        await self._end(self._sessions - last, spare=last, grace_s=tether.GRACE_S)
-        await self._end(self._sessions, spare=set(), grace_s=LAST_GRACE_S)
-        for watched in self.watched.values():
-            if watched.process is not None:
-                await asyncio.to_thread(watched.process.wait)
-            self._enter(watched, "stopped")
-
     async def _end(
         self, sessions: Collection[int], *, spare: Collection[int], grace_s: float
     ) -> None:
         def left() -> list[Any]:
             for watched in self.watched.values():
-                if watched.process is not None:
-                    watched.process.poll()  # reaped, so that it is no zombie
+                if watched.state == "stopping" and watched.pid is None:  # asking reaps it
+                    self._enter(watched, "stopped")
             found = tether.members(self._stack, sessions)
             return [process for process in found if _session(process.pid) not in spare]
 
