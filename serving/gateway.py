@@ -102,7 +102,9 @@ async def open_gateway(
         )
         await fleet.start()
         stack.push_async_callback(fleet.close)
-        moderation = ModerationClient(settings.moderation_url, session)
+        moderation = ModerationClient(
+            settings.moderation_url, session, timeout_s=settings.moderation_timeout_s
+        )
         screen = Screen(
             moderation,
             thresholds=moderation_settings.thresholds(),

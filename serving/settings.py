@@ -45,6 +45,9 @@ class ServingSettings(BaseSettings):
         default=True,
         description="Moderation away: true answers 503, false lets texts pass and counts them.",
     )
+    moderation_timeout_s: float = Field(
+        default=20.0, gt=0, description="How long a text may wait for its scores, seconds."
+    )
     max_body_bytes: int = Field(
         default=1_000_000, ge=1_000, description="Largest request body, bytes; more is a 413."
     )

@@ -29,6 +29,7 @@ class Running:
     def __init__(self, app: FastAPI, client: redis.Redis) -> None:
         self.app = app
         self.redis = client
+        self._clients: list[openai.OpenAI] = []
         self.secret, self.key = auth.create_key(client, name="app", scopes=("infer",))
         self.admin_secret, _ = auth.create_key(client, name="op", scopes=("infer", "admin"))
         self.label_secret, self.label_key = auth.create_key(client, name="lab", scopes=("label",))
@@ -47,12 +48,16 @@ class Running:
             time.sleep(0.01)
 
     def stop(self) -> None:
+        for client in self._clients:
+            client.close()
         self.server.should_exit = True
         self._thread.join(15)
 
     def openai(self, key: str | None = None, **options: Any) -> openai.OpenAI:
         options = {"max_retries": 0, "timeout": 20, **options}
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key or self.secret, **options)
+        client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=key or self.secret, **options)
+        self._clients.append(client)
+        return client
 
 
 @pytest.fixture

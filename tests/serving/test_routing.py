@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from feedback.errors import NotFound
+from serving.registry import Live, PolicyRecord
+from serving.routing import pick, resolve, wanted_versions
+
+
+def record(version: str, kind: str = "adapter") -> PolicyRecord:
+    return PolicyRecord(version=version, kind=kind, path="p", digest=version * 8, created=1.0)
+
+
+LIVE = Live(
+    policies={v: record(v) for v in ("policy-0001", "policy-0002", "policy-0003")}
+    | {"policy-0000": record("policy-0000", "base")},
+    aliases={"production": "policy-0002", "previous": "policy-0000", "canary": "policy-0003"},
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "alias"),
+    [
+        ("policy", "policy-0002", "production"),
+        ("policy@production", "policy-0002", "production"),
+        ("policy@canary", "policy-0003", "canary"),
+        ("policy@previous", "policy-0000", "previous"),
+        ("policy-0001", "policy-0001", None),
+        ("policy-0002", "policy-0002", None),
+    ],
+)
+def test_a_model_name_means_a_version(model: str, version: str, alias: str | None) -> None:
+    target = resolve(model, LIVE)
+    assert (target.version, target.alias) == (version, alias)
+
+
+@pytest.mark.parametrize("model", ["", "production", "policy@nightly", "policy-0009", "gpt-4@x"])
+def test_other_names_are_no_models(model: str) -> None:
+    with pytest.raises(NotFound) as caught:
+        resolve(model, LIVE)
+    assert caught.value.error_code == "model_not_found"
+
+
+@dataclass
+class Seen:
+    url: str
+    in_flight: int = 0
+    versions: set[str] = field(default_factory=lambda: {"policy-0002"})
+
+    def can_serve(self, version: str) -> bool:
+        return version in self.versions
+
+
+def test_the_engine_with_the_fewest_requests_answers() -> None:
+    engines = [Seen("a", 3), Seen("b", 1), Seen("c", 0, set())]
+    picked = pick(engines, "policy-0002")
+    assert picked is not None
+    assert picked.url == "b"
+
+
+def test_an_engine_that_failed_is_avoided_unless_it_is_the_only_one() -> None:
+    engines = [Seen("a", 3), Seen("b", 1)]
+    picked = pick(engines, "policy-0002", avoid=["b"])
+    assert picked is engines[0]
+    assert pick(engines[1:], "policy-0002", avoid=["b"]) is engines[1]
+    assert pick(engines, "policy-0001") is None
+
+
+def test_engines_want_production_first_and_no_full_weights_but_productions() -> None:
+    assert [r.version for r in wanted_versions(LIVE)] == ["policy-0002", "policy-0003"]
+    full = Live(
+        policies=LIVE.policies | {"policy-0004": record("policy-0004", "full")},
+        aliases={"production": "policy-0004", "previous": "policy-0002"},
+    )
+    assert [r.version for r in wanted_versions(full)] == ["policy-0004", "policy-0002"]
