@@ -14,7 +14,7 @@ import orjson
 from feedback.events import Choice
 from serving.request_fields import Asked, parse_chat, parse_text
 
-_DROPPED = ("token_ids", "prompt_token_ids", "stop_reason", "prompt_logprobs", "routed_experts")
+_CHOICE = ("index", "message", "delta", "text", "logprobs", "finish_reason")  # OpenAI's fields
 
 
 @dataclass
@@ -85,12 +85,14 @@ class Shape(ABC):
         draft.finish_reason = choice.get("finish_reason") or draft.finish_reason
 
     def for_client(self, choice: dict[str, Any], *, wants_logprobs: bool) -> dict[str, Any]:
-        """A choice without what only the log asked for."""
-        for name in _DROPPED:
-            choice.pop(name, None)
+        """A choice without what only the log asked for, or only vLLM knows."""
+        seen = {name: choice[name] for name in _CHOICE if name in choice}
         if not wants_logprobs:
-            choice["logprobs"] = None
-        return choice
+            seen["logprobs"] = None
+        if message := seen.get("message"):
+            kept = {name: value for name, value in message.items() if value is not None}
+            seen["message"] = {"content": None, "refusal": None, **kept}
+        return seen
 
     def withheld(self, index: int, choice: dict[str, Any]) -> dict[str, Any]:
         """What the client gets in place of a blocked choice."""

@@ -173,19 +173,14 @@ class Relay:
     def _line(self, chunk: dict[str, Any]) -> bytes | None:
         """A chunk as the client sees it; None where nothing is left of it."""
         exchange = self._exchange
-        if not chunk["choices"]:
-            if not exchange.asked.wants_usage:
-                return None
-        else:
-            chunk["choices"] = [
-                seen for choice in chunk["choices"] if (seen := self._seen(choice)) is not None
-            ]
-            if not chunk["choices"]:
-                return None
-            if not exchange.asked.wants_usage:
-                chunk.pop("usage", None)
-        chunk.pop("metrics", None)
-        return b"data: " + orjson.dumps(exchange.stamp(chunk)) + b"\n\n"
+        has_usage = exchange.asked.wants_usage
+        seen = [shown for choice in chunk["choices"] if (shown := self._seen(choice)) is not None]
+        if not seen and (chunk["choices"] or not has_usage):
+            return None
+        line: dict[str, Any] = {"object": chunk["object"], "choices": seen}
+        if has_usage:
+            line["usage"] = chunk.get("usage")
+        return b"data: " + orjson.dumps(exchange.stamp(line)) + b"\n\n"
 
     def _seen(self, choice: dict[str, Any]) -> dict[str, Any] | None:
         draft = self._exchange.drafts[choice["index"]]

@@ -149,7 +149,8 @@ class FakeEngine(Served):
             words = _words({"prompt": self.by_index[i]}) if i in self.by_index else _words(body)
             text = "".join(words)
             if is_chat:
-                choice["message"] = {"role": "assistant", "content": text, "refusal": None}
+                nothing = {"refusal": None, "annotations": None, "audio": None, "reasoning": None}
+                choice["message"] = {"role": "assistant", "content": text, **nothing}
             else:
                 choice |= {"text": text, "prompt_token_ids": [1, 2, 3], "prompt_logprobs": None}
             choice["token_ids"] = list(range(100, 100 + len(words)))
@@ -292,6 +293,7 @@ def _chunks(body: dict[str, Any], words: list[str], *, is_chat: bool) -> list[di
             delta = {"role": "assistant", "content": ""}
             choice = {"index": i, "delta": delta, "logprobs": None, "finish_reason": None}
             chunks.append({**head, "choices": [choice], "prompt_token_ids": [1, 2, 3]})
+            chunks[-1]["prompt_text"] = None
     for t, word in enumerate(words):
         for i in range(count):
             logprobs = _logprobs(words, is_chat=is_chat)

@@ -47,6 +47,7 @@ def test_what_only_the_log_asked_for_is_not_shown(gateway: Running, engine: Fake
         "id", "object", "created", "model", "system_fingerprint", "choices", "usage",
     }  # fmt: skip
     assert set(body["choices"][0]) == {"index", "message", "logprobs", "finish_reason"}
+    assert set(body["choices"][0]["message"]) == {"role", "content", "refusal"}
     assert body["choices"][0]["logprobs"] is None
     assert engine.bodies[0]["return_token_ids"] is True
     assert engine.bodies[0]["cache_salt"] == "policy-0000"
