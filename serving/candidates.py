@@ -91,7 +91,7 @@ class Shape(ABC):
             seen["logprobs"] = None
         if message := seen.get("message"):
             kept = {name: value for name, value in message.items() if value is not None}
-            seen["message"] = {"content": None, "refusal": None, **kept}
+            seen["message"] = {**dict.fromkeys(("role", "content", "refusal")), **kept}
         return seen
 
     def withheld(self, index: int, choice: dict[str, Any]) -> dict[str, Any]:
