@@ -50,6 +50,7 @@ class Packed:
     targets_N: Tensor  # response token ids
     rows_N: Tensor  # row and place of the hidden state that predicts each of them
     places_N: Tensor
+    own_places_N: Tensor  # place of the token itself, in the same row
     last_rows_E: Tensor  # row and place of each answer's last real token
     last_places_E: Tensor
     lengths_E: Tensor  # response tokens
@@ -88,7 +89,7 @@ def pack(groups: Sequence[Group]) -> Packed:
     plain = rows([[*g.prompt_ids, *(t for answer in g.answers for t in answer)] for g in groups])
     positions_BT = plain.positions_BT.clone()
     segments_BT = torch.full_like(plain.ids_BT, -1)
-    rows_, places, last_rows, last_places, lengths = [], [], [], [], []
+    rows_, places, own_places, last_rows, last_places, lengths = [], [], [], [], [], []
     for row, group in enumerate(groups):
         prompt_length = end = len(group.prompt_ids)
         segments_BT[row, :end] = 0
@@ -98,6 +99,7 @@ def pack(groups: Sequence[Group]) -> Packed:
             positions_BT[row, start:end] = prompt_length + torch.arange(len(answer))
             rows_ += [row] * len(answer)
             places += [prompt_length - 1, *range(start, end - 1)]
+            own_places += range(start, end)
             last_rows.append(row)
             last_places.append(end - 1)
             lengths.append(len(answer))
@@ -111,6 +113,7 @@ def pack(groups: Sequence[Group]) -> Packed:
         targets_N=torch.tensor([t for g in groups for answer in g.answers for t in answer]),
         rows_N=torch.tensor(rows_),
         places_N=torch.tensor(places),
+        own_places_N=torch.tensor(own_places),
         last_rows_E=torch.tensor(last_rows),
         last_places_E=torch.tensor(last_places),
         lengths_E=torch.tensor(lengths),

@@ -20,6 +20,7 @@ Count = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Readout = Literal["last", "mean"]
 
 
 class _Section(BaseModel):
@@ -49,6 +50,9 @@ class ModelRecipe(_Section):
 class RewardRecipe(_Section):
     """K-wise reward model, paper section 3.5 and eq. 1."""
 
+    readout: (
+        Readout  # of the scalar: at an answer's last token (paper), or the mean over its tokens
+    )
     epochs: Count
     rankings_per_step: Count  # paper: 64 prompts
     learning_rate: Positive

@@ -46,7 +46,11 @@ def run(job: Job) -> dict[str, Any]:
         prompts = _heldout_prompts(job)
         ours, theirs = _answers(job, engines, candidate, folder, prompts)
         flagged = [_flagged_share(engines, answers) for answers in (ours, theirs)]
-    scores = [reward.score_groups(model, [r.group for r in answers]) for answers in (ours, theirs)]
+    readout = job.recipe.reward.readout
+    scores = [
+        reward.score_groups(model, [r.group for r in answers], readout=readout)
+        for answers in (ours, theirs)
+    ]
     losses = _pretraining_losses(job, model)
     evidence = Evidence(
         digest=digest,

@@ -49,7 +49,7 @@ class SharedModel:
 
     def __init__(
         self,
-        causal_lm: nn.Module,
+        causal_lm: Any,  # a transformers causal language model
         *,
         recipe: ModelRecipe,
         adapters: Sequence[str],
@@ -189,6 +189,13 @@ def load(
     return SharedModel(causal_lm, recipe=recipe, adapters=adapters, device=device, seed=seed)
 
 
+def resolve_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
 def _lora_config(recipe: ModelRecipe, layers: range) -> peft.LoraConfig:
     return peft.LoraConfig(
         task_type="CAUSAL_LM",
@@ -236,7 +243,7 @@ def _run(module: nn.Module, layout: Layout, **inputs: Tensor) -> Tensor:
     ).last_hidden_state
 
 
-def _split(inner: nn.Module, cut: int) -> _Split | None:
+def _split(inner: Any, cut: int) -> _Split | None:
     """Two views, or None if the architecture has other parts or the halves do not make the whole.
 
     The check is a forward pass, not a list of architectures: some scale their embeddings on entry,
@@ -252,7 +259,7 @@ def _split(inner: nn.Module, cut: int) -> _Split | None:
     return body if torch.allclose(whole, halves, rtol=1e-2, atol=1e-2) else None
 
 
-def _view(inner: nn.Module, start: int, stop: int) -> nn.Module:
+def _view(inner: Any, start: int, stop: int) -> nn.Module:
     view = copy.copy(inner)
     view._modules = dict(inner._modules)
     view.layers = inner.layers[start:stop]

@@ -138,7 +138,9 @@ def run(job: Job) -> dict[str, Any]:
             recipe=job.recipe.ppo,
             learner=learner,
             sampler=sampler,
-            scorer=lambda packed, trunk_BT: reward.score(model, packed, trunk_BT=trunk_BT),
+            scorer=lambda packed, trunk_BT: reward.score(
+                model, packed, readout=job.recipe.reward.readout, trunk_BT=trunk_BT
+            ),
             prompts=_prompts(job),
             seed=job.plan.seed,
         )

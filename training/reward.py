@@ -24,8 +24,8 @@ from transformers import AutoTokenizer
 
 from feedback.errors import Unprocessable
 from training import checkpoint, models
-from training.batches import Group, Packed, pack, passes
-from training.config import RewardRecipe
+from training.batches import Group, Packed, pack, passes, rectangle
+from training.config import Readout, RewardRecipe
 from training.curves import Curves
 from training.data import Ranking, choose, read_demonstrations, read_rankings
 from training.intervals import Estimate, share
@@ -57,8 +57,9 @@ def run(job: Job) -> dict[str, Any]:
     _train(trainer, job, folder, curves)
 
     anchors = _anchors(job, train)
-    shift = normalise(model, anchors, has_unit_std=job.recipe.reward.has_unit_std)
-    accuracy = heldout_accuracy(model, heldout)
+    readout = job.recipe.reward.readout
+    shift = normalise(model, anchors, readout=readout, has_unit_std=job.recipe.reward.has_unit_std)
+    accuracy = heldout_accuracy(model, heldout, readout=readout)
     report = {
         "accuracy": asdict(accuracy),
         "train_rankings": len(train),
@@ -116,7 +117,9 @@ class RewardTrainer:
         for indices in _ranking_passes(batch, self._model):
             part = [batch[i] for i in indices]
             packed = pack([r.group for r in part]).to(self._model.device)
-            scores_CK, ranks_CK = _by_ranking(score(self._model, packed), part)
+            scores_CK, ranks_CK = _by_ranking(
+                score(self._model, packed, readout=self._recipe.readout), part
+            )
             part_loss = ranking_loss(scores_CK, ranks_CK=ranks_CK).sum() / len(batch)
             part_loss.backward()
             loss += part_loss.item()
@@ -150,21 +153,30 @@ class RewardTrainer:
         self.step = found.number
 
 
-def score(model: SharedModel, packed: Packed, *, trunk_BT: Tensor | None = None) -> Tensor:
-    """Scores [E] of the answers of a pass, read at each answer's last real token."""
+def score(
+    model: SharedModel, packed: Packed, *, readout: Readout, trunk_BT: Tensor | None = None
+) -> Tensor:
+    """Scores [E] of the answers of a pass: the head at each answer's last real token, or its mean over
+    the answer's tokens."""
     trunk_BT = model.trunk(packed.layout) if trunk_BT is None else trunk_BT
     hidden_BTD = model.top(trunk_BT, packed.layout, adapter=REWARD)
-    return model.heads[REWARD](hidden_BTD[packed.last_rows_E, packed.last_places_E])
+    if readout == "last":
+        return model.heads[REWARD](hidden_BTD[packed.last_rows_E, packed.last_places_E])
+    scores_N = model.heads[REWARD](hidden_BTD[packed.rows_N, packed.own_places_N])
+    scores_ER, _ = rectangle(scores_N, lengths_E=packed.lengths_E)
+    return scores_ER.sum(1) / packed.lengths_E
 
 
 @torch.no_grad()
-def score_groups(model: SharedModel, groups: Sequence[Group]) -> list[list[float]]:
+def score_groups(
+    model: SharedModel, groups: Sequence[Group], *, readout: Readout
+) -> list[list[float]]:
     """Scores of every answer, by group."""
     scores: list[list[float]] = [[] for _ in groups]
     lengths = [len(group) for group in groups]
     for indices in passes(lengths, max_tokens=model.recipe.tokens_per_pass):
         part = [groups[i] for i in indices]
-        flat = iter(score(model, pack(part).to(model.device)).tolist())
+        flat = iter(score(model, pack(part).to(model.device), readout=readout).tolist())
         for i, group in zip(indices, part, strict=True):
             scores[i] = [next(flat) for _ in group.answers]
     return scores
@@ -172,25 +184,29 @@ def score_groups(model: SharedModel, groups: Sequence[Group]) -> list[list[float
 
 @torch.no_grad()
 def normalise(
-    model: SharedModel, anchors: Sequence[Group], *, has_unit_std: bool
+    model: SharedModel, anchors: Sequence[Group], *, readout: Readout, has_unit_std: bool
 ) -> dict[str, float]:
     """Fold into the head a shift that gives the anchors mean 0 (section 3.5), and a scale if asked.
 
     Returns mean and standard deviation as they were.
     """
-    scores = torch.tensor([s for group in score_groups(model, anchors) for s in group])
+    scores = torch.tensor(
+        [s for group in score_groups(model, anchors, readout=readout) for s in group]
+    )
     mean, std = scores.mean().item(), scores.std(unbiased=False).item()
     head = model.heads[REWARD]
-    head.bias -= mean
+    head.bias.sub_(mean)
     if has_unit_std and std > 0:
-        head.bias /= std
-        head.weight /= std
+        head.bias.div_(std)
+        head.weight.div_(std)
     return {"anchor_mean": mean, "anchor_std": std}
 
 
-def heldout_accuracy(model: SharedModel, rankings: Sequence[Ranking]) -> Estimate:
+def heldout_accuracy(
+    model: SharedModel, rankings: Sequence[Ranking], *, readout: Readout
+) -> Estimate:
     """Share of comparisons the model decides as the labeler did; equal scores count half."""
-    scores = score_groups(model, [r.group for r in rankings])
+    scores = score_groups(model, [r.group for r in rankings], readout=readout)
     right = [
         _num_right(torch.tensor([s]), torch.tensor([r.ranks])).item()
         for s, r in zip(scores, rankings, strict=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from training.rollouts import EngineRollouts, Rollout, Served
+
+Export = Callable[[Path, str], str]  # (folder, version) -> digest; writes the policy as it is now
 
 
 class Sampler(Protocol):
@@ -27,16 +29,12 @@ class Sampler(Protocol):
         """The same from the base model: what the gap between engine and trainer is measured on."""
 
 
-class Export(Protocol):
-    def __call__(self, folder: Path, version: str) -> str: ...
-
-
 class EngineSampler:
     """PPO's sampler: the policy under training, on the engines, under a fresh name every iteration."""
 
     def __init__(self, engines: EngineRollouts, *, export: Export, folder: Path, name: str) -> None:
-        """`export(folder, version)` writes the current policy and returns its digest. `name` is the
-        round's id and an attempt's nonce: a resumed run must not reuse its predecessor's names."""
+        """`name` is the round's id and an attempt's nonce: a resumed run must not reuse its
+        predecessor's names."""
         self._engines = engines
         self._export = export
         self._folder = folder
