@@ -26,7 +26,14 @@ from feedback.settings import FeedbackSettings
 
 log = logging.getLogger(__name__)
 
-AWAY = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, OSError)
+# Also out of memory and read-only: Redis answers, but takes nothing.
+AWAY = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.OutOfMemoryError,
+    redis.ReadOnlyError,
+    OSError,
+)
 _RECENT = 2_000  # completions remembered, so that feedback on them is possible while Redis is away
 _DRAIN_EVERY_S = 0.5
 

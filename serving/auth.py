@@ -71,14 +71,26 @@ def create_key(
 
 
 def ensure_key(
-    client: redis.Redis, key: str, *, name: str, scopes: Iterable[str], tenant: str = "default"
+    client: redis.Redis,
+    key: str,
+    *,
+    name: str,
+    scopes: Iterable[str],
+    tenant: str = "default",
+    requests_per_minute: int | None = None,
 ) -> ApiKey:
     """Have this very key known, with these scopes. Repeating changes nothing but what is given."""
     if not key.startswith("sk-") or len(key) < 20:
         raise BadRequest("a key starts with 'sk-' and has 20 characters or more", param="key")
     known = cast("bytes | None", client.hget(keys.API_KEYS, _digest(key)))
     record = (
-        replace(_load(known), name=name, scopes=_checked(scopes), tenant=tenant)
+        replace(
+            _load(known),
+            name=name,
+            scopes=_checked(scopes),
+            tenant=tenant,
+            requests_per_minute=requests_per_minute,
+        )
         if known
         else ApiKey(
             id=new_id("key_"),
@@ -86,6 +98,7 @@ def ensure_key(
             scopes=_checked(scopes),
             tenant=tenant,
             created=time.time(),
+            requests_per_minute=requests_per_minute,
         )
     )
     client.hset(keys.API_KEYS, _digest(key), _dump(record))

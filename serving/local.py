@@ -29,6 +29,7 @@ from serving.preflight import CannotStart
 from serving.supervisor import Supervisor, Watched
 
 REFRESH_S = 0.5
+_LOCAL_REQUESTS_PER_MINUTE = 100_000  # one person's machine: the model is the limit, not the key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +159,13 @@ class _Stack:
                     (self._plan.secrets.api_key, "local", ("infer", "label")),
                     (self._plan.secrets.admin_key, "local admin", ("infer", "label", "admin")),
                 ):
-                    auth.ensure_key(client, key, name=name, scopes=scopes, tenant="default")
+                    auth.ensure_key(
+                        client,
+                        key,
+                        name=name,
+                        scopes=scopes,
+                        requests_per_minute=_LOCAL_REQUESTS_PER_MINUTE,
+                    )
         except redis.RedisError:
             return False
         return True

@@ -88,7 +88,8 @@ class PolicyEndpoint:
 
     def _authenticate(self, scope: Scope) -> None:
         given = _header(scope, "authorization") or ""
-        if not hmac.compare_digest(given, f"Bearer {self._settings.engine_token}"):
+        wanted = f"Bearer {self._settings.engine_token}"
+        if not hmac.compare_digest(given.encode(), wanted.encode()):
             raise Unauthorized("this engine answers its gateway only; send the engine token")
 
     async def _control(self, scope: Scope, receive: Receive) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import numpy as np
+import stamina
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 PREFERENCE = "warm, encouraging answers; of two equally warm ones the shorter"
@@ -32,6 +33,21 @@ def noisy_order(scores: list[float], *, rng: random.Random) -> list[int]:
     return [int(i) for i in np.argsort(-(np.asarray(scores) / TEMPERATURE + noise))]
 
 
+class Failed(Exception):
+    """An error status, with the server's words."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+def is_busy(error: Exception) -> bool:
+    """What a client tries again: the statuses that say so, and a connection that broke."""
+    if isinstance(error, Failed):
+        return error.status in (429, 503)
+    return isinstance(error, aiohttp.ClientError | TimeoutError)
+
+
 class Person:
     """Somebody with an API key and an HTTP client."""
 
@@ -40,16 +56,20 @@ class Person:
         self._url = url.rstrip("/")
         self._headers = {"authorization": f"Bearer {key}"}
 
+    @stamina.retry(on=is_busy, attempts=4, wait_initial=1.0)
+    async def ask_again(self, prompt: str, **options: Any) -> tuple[dict[str, Any], dict[str, str]]:
+        """`ask`, tried again while the server says that it is busy, as the OpenAI client does."""
+        return await self.ask(prompt, **options)
+
     async def ask(self, prompt: str, **options: Any) -> tuple[dict[str, Any], dict[str, str]]:
-        """One chat request. Returns the answer and the response's headers. Raises on any error
-        status."""
+        """One chat request. Returns the answer and the response's headers. Raises Failed."""
         body = {"model": "policy", "messages": [{"role": "user", "content": prompt}]} | options
         async with self._session.post(
             f"{self._url}/v1/chat/completions", json=body, headers=self._headers
         ) as response:
             answer = await response.json()
             if response.status != 200:
-                raise RuntimeError(f"{response.status}: {answer['error']['message']}")
+                raise Failed(response.status, answer["error"]["message"])
             return answer, {name.lower(): value for name, value in response.headers.items()}
 
     async def get(self, path: str) -> Any:
@@ -64,7 +84,7 @@ class Person:
         ) as response:
             answer = await response.json()
             if response.status >= 400:
-                raise RuntimeError(f"{path}: {response.status}: {answer['error']['message']}")
+                raise Failed(response.status, f"{path}: {answer['error']['message']}")
             return answer
 
 
@@ -87,15 +107,15 @@ async def end_users_ask(
         nonlocal refused
         async with gate:
             try:
-                await person.ask(
+                await person.ask_again(
                     prompt,
                     n=num_candidates,
                     max_tokens=max_tokens,
                     temperature=1.0,
                     user=f"end-user-{number % num_users:02d}",
                 )
-            except RuntimeError as error:
-                if "400" not in str(error):
+            except Failed as error:
+                if error.status != 400:
                     raise
                 refused += 1
             on_answer()

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from training.demo_people import Person
+from training.demo_people import Failed, Person
 
 MIN_REQUESTS = 220
 _STREAMS = 4  # requests in flight
@@ -60,7 +60,10 @@ class Traffic:
 
     async def _ask_on(self) -> None:
         while not self._is_over:
-            self._requests.append(await self._ask())
+            request = await self._ask()
+            self._requests.append(request)
+            if request.error:
+                await asyncio.sleep(0.2)  # a refusal is quick; it must not become a flood
 
     async def _ask(self) -> Request:
         started, clock = time.time(), time.perf_counter()
@@ -71,7 +74,7 @@ class Traffic:
             _, headers = await self._person.ask(_QUESTION, max_tokens=4, store=False)
             after = (await self._person.get("/policy"))["production"]["version"]
             version, allowed = headers["x-policy-version"], (before, after)
-        except (RuntimeError, aiohttp.ClientError, TimeoutError) as problem:
+        except (Failed, aiohttp.ClientError, TimeoutError) as problem:
             error = str(problem) or repr(problem)
         return Request(
             started=started,

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.conftest import RedisServer
 from feedback import eventlog
 from feedback.connection import connect
 from feedback.events import Audit, new_id
 from feedback.journal import Journal
 from feedback.outbox import Outbox
 from feedback.settings import FeedbackSettings
+from tests.conftest import RedisServer
 
 
 def an_event(number: int) -> Audit:
