@@ -40,6 +40,7 @@ cli_options      options that several commands share, and where the running stac
 key_commands     `hone keys …`
 policy_commands  `hone policies …`
 engine_server    starts vLLM's server with our policy endpoint in it
+asgi             the little of ASGI that such an endpoint needs
 policy_endpoint  inside vLLM's server: GET/PUT/DELETE /policy
 weights          what tensors hold, checked before an engine loads them (torch)
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import logging
 import os
 import signal
@@ -31,6 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feedback.errors import BadRequest, HoneError, NotFound, Refused, Unauthorized
 from serving import artifact
+from serving.asgi import header, json_body, reply
 from serving.engines import FIRST_HEADER, LAST_HEADER, VERSION_COMMENT, VERSION_HEADER
 from serving.registry import BASE
 from serving.settings import ServingSettings
@@ -78,16 +78,16 @@ class PolicyEndpoint:
         try:
             self._authenticate(scope)
             if scope["path"] == "/policy" or scope["path"].startswith("/policy/"):
-                await _reply(send, 200, await self._control(scope, receive))
+                await reply(send, 200, await self._control(scope, receive))
             elif scope["path"] in _GENERATION:
                 await self._generate(scope, receive, send)
             else:
                 await self._app(scope, receive, send)
         except HoneError as error:
-            await _reply(send, error.status, error.body())
+            await reply(send, error.status, error.body())
 
     def _authenticate(self, scope: Scope) -> None:
-        given = _header(scope, "authorization") or ""
+        given = header(scope, "authorization") or ""
         wanted = f"Bearer {self._settings.engine_token}"
         if not hmac.compare_digest(given.encode(), wanted.encode()):
             raise Unauthorized("this engine answers its gateway only; send the engine token")
@@ -97,7 +97,7 @@ class PolicyEndpoint:
         if method == "GET" and path == "/policy":
             return self._state()
         if method == "PUT" and path == "/policy":
-            wanted = await _json_body(receive)
+            wanted = await json_body(receive)
             async with self._lock:
                 return await self._put(scope["app"].state, wanted)
         if method == "DELETE" and path.startswith("/policy/"):
@@ -236,7 +236,7 @@ class PolicyEndpoint:
 
     async def _generate(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a generation on, and tag the answer with the version(s) that made it."""
-        asked = _header(scope, VERSION_HEADER)
+        asked = header(scope, VERSION_HEADER)
         if asked is not None and self._find(asked) is None:
             raise Refused(f"{asked} is not loaded on this engine", code="policy_not_loaded")
         before = self._weights["version"]
@@ -280,34 +280,3 @@ class PolicyEndpoint:
             path=str(folder),
             loaded_at=time.time(),
         )
-
-
-def _header(scope: Scope, name: str) -> str | None:
-    wanted = name.encode()
-    for key, value in scope["headers"]:
-        if key == wanted:
-            return bytes(value).decode("latin-1")
-    return None
-
-
-async def _json_body(receive: Receive) -> dict[str, Any]:
-    body = b""
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        if not message.get("more_body", False):
-            break
-    try:
-        parsed = json.loads(body)
-    except ValueError as error:
-        raise BadRequest("the body is no JSON") from error
-    if not isinstance(parsed, dict):
-        raise BadRequest("the body is no JSON object")
-    return parsed
-
-
-async def _reply(send: Send, status: int, body: dict[str, Any]) -> None:
-    data = json.dumps(body).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": data})
