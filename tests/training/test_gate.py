@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from training.config import load_recipe
+from training.gate import Evidence, judge
+from training.intervals import Estimate, mean, share
+
+LIMITS = load_recipe("default").gate.model_copy(
+    update={
+        "min_win_rate": 0.5,
+        "max_kl_nats": 10.0,
+        "min_reward_accuracy": 0.5,
+        "max_flagged_increase": 0.03,
+        "max_perplexity_ratio": 1.02,
+        "min_length_ratio": 0.1,
+        "max_length_ratio": 2.0,
+    }
+)
+NAN = float("nan")
+
+
+def estimate(value: float, low: float, high: float) -> Estimate:
+    return Estimate(value=value, low=low, high=high, num_units=30)
+
+
+GOOD = Evidence(
+    digest="d",
+    reward_accuracy=estimate(0.7, 0.6, 0.8),
+    win_rate=estimate(0.8, 0.7, 0.9),
+    kl_nats=estimate(4.0, 3.0, 5.0),
+    flagged_candidate=0.02,
+    flagged_incumbent=0.0,
+    loss_candidate=3.01,
+    loss_reference=3.0,
+    tokens_candidate=20.0,
+    tokens_incumbent=40.0,
+)
+
+
+def test_a_better_candidate_passes_and_the_report_names_its_weights() -> None:
+    report = judge(GOOD, LIMITS)
+    assert report.passed
+    assert report.digest == "d"
+    assert all(check.passed for check in report.checks)
+
+
+@pytest.mark.parametrize(
+    ("change", "failing"),
+    [
+        ({"reward_accuracy": estimate(0.55, 0.49, 0.6)}, ["reward_accuracy"]),
+        ({"win_rate": estimate(0.6, 0.5, 0.7)}, ["win_rate"]),
+        ({"win_rate": estimate(NAN, 0.0, 1.0)}, ["win_rate"]),
+        ({"win_rate": estimate(NAN, 0.9, 1.0)}, ["win_rate"]),
+        ({"kl_nats": estimate(9.0, 8.0, 10.5)}, ["kl_nats"]),
+        ({"flagged_candidate": 0.05}, ["flagged_increase"]),
+        ({"flagged_candidate": NAN}, ["flagged_increase"]),
+        ({"flagged_candidate": 0.10, "flagged_incumbent": 0.09}, []),
+        ({"loss_candidate": 3.03}, ["perplexity_ratio"]),
+        ({"loss_candidate": NAN}, ["perplexity_ratio"]),
+        ({"tokens_candidate": 81.0}, ["length_ratio_high"]),
+        ({"tokens_candidate": 3.0}, ["length_ratio_low"]),
+        ({"tokens_incumbent": 0.0}, ["length_ratio_high", "length_ratio_low"]),
+    ],
+)
+def test_one_bad_figure_is_enough_to_refuse(change: dict[str, object], failing: list[str]) -> None:
+    report = judge(replace(GOOD, **change), LIMITS)  # type: ignore[arg-type]
+    assert [check.name for check in report.checks if not check.passed] == failing
+    assert report.passed == (not failing)
+
+
+def test_without_held_out_data_the_answer_is_no() -> None:
+    nothing = replace(GOOD, win_rate=share([], []), kl_nats=mean([]), reward_accuracy=share([], []))
+    assert not judge(nothing, LIMITS).passed
+
+
+def test_ten_out_of_ten_is_no_certainty() -> None:
+    assert 0.5 < share([1.0] * 10, [1.0] * 10).low < 1.0
+
+
+def test_an_interval_is_over_rankings_and_not_over_their_pairs() -> None:
+    few_units = share([6.0, 0.0] * 5, [6.0] * 10)
+    many_units = share([1.0, 0.0] * 30, [1.0] * 60)
+    assert few_units.value == many_units.value == 0.5
+    assert few_units.high - few_units.low > 1.5 * (many_units.high - many_units.low)
+
+
+def test_a_mean_s_interval_covers_the_truth_about_95_times_in_100() -> None:
+    import random
+
+    rng = random.Random(0)
+    covered = 0
+    for _ in range(100):
+        found = mean([rng.gauss(3.0, 1.0) for _ in range(30)])
+        covered += found.low <= 3.0 <= found.high
+    assert 88 <= covered <= 100
