@@ -180,14 +180,14 @@ async def _state(operator: Person, round_id: str) -> dict[str, Any]:
 
 def _show(progress: Progress, bar: Any, round_id: str, state: dict[str, Any]) -> None:
     newest = json.loads(state.get("progress") or "{}")
-    wanted = ("reward/accuracy", "objective/scores", "objective/kl")
+    wanted = ("reward/train_accuracy", "reward/accuracy", "objective/scores", "objective/kl")
     note = "  ".join(f"{name} {newest[name]:.3f}" for name in wanted if name in newest)
-    progress.update(
-        bar,
-        description=f"3 {round_id}: {state['step']}",
-        completed=newest.get("iteration", 0),
-        note=note,
-    )
+    description = f"3 {round_id}: {state['step']}"
+    task = progress.tasks[bar]
+    is_news = (description, note) != (task.description, task.fields["note"])
+    progress.update(bar, description=description, completed=newest.get("iteration", 0), note=note)
+    if is_news and not progress.console.is_terminal:  # a file has no bars: a line for each change
+        progress.console.print(f"{description:34} {newest.get('iteration', '')} {note}")
 
 
 async def _measure(developer: Person, heldout: list[str], story: Story, progress: Progress) -> None:
