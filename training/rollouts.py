@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _POLL_S = 1.0
+_NOT_LOADED = (
+    "policy_not_loaded"  # the engine was restarted since; anything else it refuses stays so
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +93,11 @@ class EngineRollouts:
     def load(self, served: Served) -> None:
         """Load a version on every engine. Raises Refused with the engine's reason."""
         self._served[served.version] = served
-        self.run(self._recover())
+        try:
+            self.run(self._recover())
+        except Refused:
+            del self._served[served.version]
+            raise
 
     def unload(self, version: str) -> None:
         """Forget a version that `load` brought."""
@@ -163,7 +170,8 @@ class EngineRollouts:
                 )
                 return _rollout(body["prompt"], answer, version=version)
             except (Unavailable, Refused, NotFound) as error:
-                if time.monotonic() > deadline:
+                is_lasting = isinstance(error, Refused) and error.error_code != _NOT_LOADED
+                if is_lasting or time.monotonic() > deadline:
                     raise
                 log.warning("sampling is tried again: %s", error)
                 await asyncio.sleep(_POLL_S)

@@ -1,0 +1,219 @@
+"""Steps as the worker runs them: processes of their own, killed and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving import artifact
+from tests.serving.fake_engine import TOKEN, FakeModeration
+from tests.training.test_reward import rankings_by_count
+from tests.training.torch_engine import TorchEngine
+from training.config import RECIPES, load_recipe
+from training.data import Ranking
+
+TINY = load_recipe("tiny")
+
+
+@pytest.fixture
+def engine(tiny_folder: Path) -> Iterator[TorchEngine]:
+    served = TorchEngine(tiny_folder, recipe=TINY.model)
+    served.start()
+    yield served
+    served.stop()
+
+
+@pytest.fixture
+def moderation() -> Iterator[FakeModeration]:
+    served = FakeModeration()
+    served.start()
+    yield served
+    served.stop()
+
+
+@pytest.fixture
+def round_dir(tmp_path: Path, tiny_folder: Path) -> Path:
+    """A round whose snapshot is done: a labeler who likes one token."""
+    folder = tmp_path / "round-0001"
+    snapshot = folder / "snapshot"
+    snapshot.mkdir(parents=True)
+    train = rankings_by_count(48, token=50, seed=0)
+    heldout = rankings_by_count(24, token=50, seed=1)
+    split = [(r, "train") for r in train] + [(r, "heldout") for r in heldout]
+    _write(snapshot / "rankings.jsonl", [_ranking(r, name) for r, name in split])
+    _write(snapshot / "prompts.jsonl", [_prompt(r, name) for r, name in split])
+    _write(snapshot / "demonstrations.jsonl", [])
+    recipe = tmp_path / "short.toml"
+    text = (
+        (RECIPES / "tiny.toml").read_text().replace("learning_rate = 3e-3", "learning_rate = 1e-2")
+    )
+    recipe.write_text(text)
+    plan = {
+        "round_id": "round-0001",
+        "recipe": str(recipe),
+        "parent": "policy-0000",
+        "parent_path": None,
+        "base_model": str(tiny_folder),
+        "engine_urls": [],
+        "seed": 1,
+        "created": 1.0,
+    }
+    (folder / "round.json").write_text(json.dumps(plan))
+    return folder
+
+
+def start(step: str, round_dir: Path, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "training.step", step, "--round-dir", str(round_dir)],
+        env=os.environ
+        | {"HONE_SERVING_ENGINE_TOKEN": TOKEN, "HONE_TRAINING_DEVICE": "cpu"}
+        | {"HONE_TRAINING_THREADS": "1"}
+        | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(child: subprocess.Popen[str]) -> int:
+    output, _ = child.communicate(timeout=100)
+    print(output)  # noqa: T201 (shown when the test fails)
+    return child.returncode
+
+
+def kill_after(child: subprocess.Popen[str], round_dir: Path, *, step: str, iteration: int) -> None:
+    """kill -9 as soon as the curve has a line of that iteration."""
+    deadline = time.monotonic() + 60
+    while not any(i >= iteration for i in iterations(round_dir, step)):
+        assert child.poll() is None, finish(child)
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+
+
+def iterations(round_dir: Path, step: str) -> list[int]:
+    path = round_dir / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [row["iteration"] for row in rows if row["step"] == step]
+
+
+def test_a_reward_model_killed_half_way_is_finished_by_the_next_process(round_dir: Path) -> None:
+    kill_after(start("reward", round_dir), round_dir, step="reward", iteration=3)
+    assert not (round_dir / "reward" / "DONE").exists()
+    assert finish(start("reward", round_dir)) == 0
+    assert (round_dir / "reward" / "DONE").exists()
+    assert set(Counter(iterations(round_dir, "reward")).values()) == {1}
+    report = json.loads((round_dir / "reward" / "report.json").read_text())
+    assert report["accuracy"]["value"] > 0.8
+    assert (report["train_rankings"], report["heldout_comparisons"]) == (48, 24 * 6)
+    saved = json.loads((round_dir / "recipe.json").read_text())
+    assert saved["reward"]["learning_rate"] == 1e-2
+
+
+def test_ppo_is_killed_and_goes_on_and_the_gate_judges_what_it_made(
+    round_dir: Path, engine: TorchEngine, moderation: FakeModeration
+) -> None:
+    plan = json.loads((round_dir / "round.json").read_text())
+    (round_dir / "round.json").write_text(json.dumps(plan | {"engine_urls": [engine.url]}))
+    environment = {"HONE_SERVING_MODERATION_URL": moderation.url}
+    assert finish(start("reward", round_dir)) == 0
+
+    kill_after(start("ppo", round_dir, **environment), round_dir, step="ppo", iteration=0)
+    assert len(engine.loaded) == 2  # what the killed process left on the engine
+    assert finish(start("ppo", round_dir, **environment)) == 0
+    assert iterations(round_dir, "ppo") == list(range(TINY.ppo.iterations))
+    assert set(engine.loaded) == {"policy-0000"}
+    assert len(set(engine.seen)) == len(engine.seen)  # no name twice, not after a kill either
+
+    candidate = artifact.verify(
+        round_dir / "ppo" / "candidate", digest=None, base_model=Path(plan["base_model"])
+    )
+    code = finish(start("gate", round_dir, **environment))
+    report = json.loads((round_dir / "gate" / "report.json").read_text())
+    assert report["digest"] == candidate.digest
+    assert code == (0 if report["passed"] else 3)
+    assert (round_dir / "gate" / "DONE").exists() == report["passed"]
+    assert len(report["samples"]) == TINY.gate.num_shown
+    assert len(moderation.inputs) == 2 * TINY.gate.num_prompts * TINY.gate.samples_per_prompt
+    assert set(engine.loaded) == {"policy-0000"}
+
+
+def test_a_step_that_is_done_exits_at_once(round_dir: Path) -> None:
+    (round_dir / "reward").mkdir()
+    (round_dir / "reward" / "DONE").write_text("")
+    assert finish(start("reward", round_dir)) == 0
+    assert not (round_dir / "reward" / "report.json").exists()
+
+
+def test_a_snapshot_without_a_winner_fails_with_one_clear_line(round_dir: Path) -> None:
+    _write(round_dir / "snapshot" / "rankings.jsonl", [])
+    child = start("reward", round_dir)
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode == 1
+    assert "collect more judgements" in output.splitlines()[-1]
+
+
+def test_a_step_dies_with_the_worker_that_started_it(round_dir: Path) -> None:
+    command = [sys.executable, "-m", "training.step", "reward", "--round-dir", str(round_dir)]
+    worker = (
+        "import subprocess, sys, time; child = subprocess.Popen(sys.argv[1:]);"
+        "print(child.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", worker, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    deadline = time.monotonic() + 30
+    while not (round_dir / "recipe.json").exists():  # the child is past its first lines
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    while Path(f"/proc/{pid}/stat").exists() and not _is_zombie(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert not (round_dir / "reward" / "DONE").exists()  # killed, not finished
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def _ranking(ranking: Ranking, split: str) -> dict[str, Any]:
+    return {
+        "id": ranking.id,
+        "labeler": "a",
+        "prompt_ids": ranking.group.prompt_ids,
+        "prompt_text": "",
+        "completions": [{"token_ids": ids, "text": ""} for ids in ranking.group.answers],
+        "ranks": ranking.ranks,
+        "split": split,
+    }
+
+
+def _prompt(ranking: Ranking, split: str) -> dict[str, Any]:
+    return {"id": ranking.id, "prompt_ids": ranking.group.prompt_ids, "split": split}
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
