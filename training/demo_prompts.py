@@ -24,8 +24,8 @@ _TOPICS = (
     "a school exam", "photography", "volunteering", "camping in the rain", "knitting", "cycling to work",
     "waking up early", "making friends", "teaching children", "fixing a bike", "birdwatching",
     "reading long books", "playing the guitar", "planning a holiday", "keeping houseplants", "yoga",
-    "a long train journey", "dancing", "telling stories", "growing tomatoes", "a family reunion", "the first day at school",
-    "learning to drive", "keeping bees",
+    "a long train journey", "dancing", "telling stories", "growing tomatoes", "a family reunion",
+    "the first day at school", "learning to drive", "keeping bees",
 )  # fmt: skip
 
 
