@@ -89,7 +89,10 @@ def pack(groups: Sequence[Group]) -> Packed:
     plain = rows([[*g.prompt_ids, *(t for answer in g.answers for t in answer)] for g in groups])
     positions_BT = plain.positions_BT.clone()
     segments_BT = torch.full_like(plain.ids_BT, -1)
-    rows_, places, own_places, last_rows, last_places, lengths = [], [], [], [], [], []
+    rows_: list[int] = []
+    places: list[int] = []
+    own_places: list[int] = []
+    last_rows, last_places, lengths = [], [], []
     for row, group in enumerate(groups):
         prompt_length = end = len(group.prompt_ids)
         segments_BT[row, :end] = 0

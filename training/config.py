@@ -74,7 +74,9 @@ class PPORecipe(_Section):
     answers_per_prompt: Count  # episodes that share a prompt: it is computed once for them
     inner_epochs: Count  # paper: 1; more is unstable
     response_tokens: Count  # an answer is cut here and pays missing_eos_penalty
-    temperature: Literal[1.0]  # vLLM's log-probs are raw: any other value breaks the ratio
+    temperature: Annotated[
+        float, Field(ge=1, le=1)
+    ]  # vLLM's log-probs are raw: any other value breaks the ratio
     learning_rate: Positive
     value_learning_rate: Positive
     warmup_iterations: int = Field(ge=0)
