@@ -28,8 +28,8 @@ from training.demo_traffic import Traffic
 
 NUM_CANDIDATES = 4
 NUM_LABELERS = 4
-NUM_END_USERS = 16
-ANSWER_TOKENS = 40  # the recipe's response_tokens: people judge what the trainer will sample
+NUM_END_USERS = 60
+ANSWER_TOKENS = 32  # the recipe's response_tokens: people judge what the trainer will sample
 SAMPLES_PER_PROMPT = 4
 _CONCURRENCY = 8
 _EVALUATION_SEED = 10_000

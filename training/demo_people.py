@@ -112,7 +112,7 @@ async def end_users_ask(
                     n=num_candidates,
                     max_tokens=max_tokens,
                     temperature=1.0,
-                    user=f"end-user-{number % num_users:02d}",
+                    user=f"end-user-{number % num_users:03d}",
                 )
             except Failed as error:
                 if error.status != 400:
