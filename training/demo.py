@@ -133,8 +133,9 @@ async def _people(
 async def _round(developer: Person, operator: Person, story: Story, progress: Progress) -> str:
     """Start a round, follow it, and keep traffic on while it is published. Returns its id."""
     bar = progress.add_task("3 round", total=None, note="")
-    requested = await operator.post("/admin/rounds", {})
-    round_id = requested.get("round_id") or await _started(operator, requested)
+    known = {state["round_id"] for state in (await operator.get("/admin/rounds"))["data"]}
+    await operator.post("/admin/rounds", {"reason": "demo"})
+    round_id = await _started(operator, known)
     traffic = Traffic(developer)
     step, since = "", time.monotonic()
     while True:
@@ -160,17 +161,13 @@ async def _round(developer: Person, operator: Person, story: Story, progress: Pr
     return round_id
 
 
-async def _started(operator: Person, requested: dict[str, Any]) -> str:
-    known = set(requested.get("rounds", []))
+async def _started(operator: Person, known: set[str]) -> str:
     for _ in range(120):
-        states = (await operator.get("/admin/rounds"))["data"]
-        running = [s["round_id"] for s in states if "ended" not in s and s["round_id"] not in known]
-        if running:
-            return str(running[-1])
+        active = (await operator.get("/admin/rounds"))["active"]
+        if active is not None and active not in known:
+            return str(active)
         await asyncio.sleep(0.5)
-    raise RuntimeError(
-        "nobody took the request for a round: are the control worker and beat running?"
-    )
+    raise RuntimeError("nobody took the request: are the control worker and beat running?")
 
 
 async def _state(operator: Person, round_id: str) -> dict[str, Any]:
@@ -221,7 +218,7 @@ async def _answers(
 
     async def one(number: int, prompt: str) -> list[str]:
         async with room:
-            answer, headers = await person.ask(
+            answer, headers = await person.ask_again(
                 prompt,
                 model=version,
                 n=SAMPLES_PER_PROMPT,
