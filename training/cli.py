@@ -149,7 +149,7 @@ def beat(data: DataDir = _HERE) -> None:
 @app.command()
 def demo(
     data: DataDir = _HERE,
-    sets: Annotated[int, typer.Option(min=16, help="Candidate sets that the labelers rank.")] = 240,
+    sets: Annotated[int, typer.Option(min=16, help="Candidate sets that the labelers rank.")] = 480,
     heldout: Annotated[int, typer.Option(min=8, help="Prompts kept apart, to measure on.")] = 96,
     seed: Annotated[int, typer.Option(help="Of prompts and labelers.")] = 0,
     out: Annotated[Path, typer.Option(help="Where demo.png and demo.json go.")] = Path(),

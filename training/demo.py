@@ -28,7 +28,7 @@ from training.demo_traffic import Traffic
 
 NUM_CANDIDATES = 4
 NUM_LABELERS = 4
-NUM_END_USERS = 60
+NUM_END_USERS = 96
 ANSWER_TOKENS = 32  # the recipe's response_tokens: people judge what the trainer will sample
 SAMPLES_PER_PROMPT = 4
 _CONCURRENCY = 8

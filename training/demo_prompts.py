@@ -15,6 +15,12 @@ _ASKS = (
     "I failed at {} today. Any advice?",
     "Is it too late in life to begin with {}?",
     "What surprised you most about {}?",
+    "My grandmother asks about {}. What can I say?",
+    "Tell me something nice about {}.",
+    "I feel nervous about {}. Help me.",
+    "Describe a good day that has to do with {}.",
+    "What should a beginner know about {}?",
+    "Say something to a person who is tired of {}.",
 )
 
 _TOPICS = (

@@ -18,7 +18,10 @@ class TrainingSettings(BaseSettings):
         description="Recipe of a round: a name in training/recipes or a .toml path.",
     )
     min_new_judgements: int = Field(
-        default=64, gt=0, description="A round starts when this many judgements are new."
+        default=500,
+        gt=0,
+        description="A round starts when this many judgements are new; on fewer than some hundred"
+        " rankings a reward model is hardly better than chance.",
     )
     schedule_s: int = Field(
         default=0,

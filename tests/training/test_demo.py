@@ -33,10 +33,10 @@ def test_labelers_agree_with_gold_often_but_not_always() -> None:
 
 
 def test_prompts_differ_and_stay_the_same_for_a_seed() -> None:
-    assert len(set(prompts(num=400, seed=1))) == 400
+    assert len(set(prompts(num=640, seed=1))) == 640
     assert prompts(num=10, seed=1) == prompts(num=10, seed=1) != prompts(num=10, seed=2)
     with pytest.raises(ValueError, match="there are"):
-        prompts(num=401, seed=1)
+        prompts(num=641, seed=1)
 
 
 def test_the_gain_is_paired_by_prompt_and_its_error_is_over_prompts() -> None:
