@@ -145,10 +145,12 @@ async def _round(developer: Person, operator: Person, story: Story, progress: Pr
             step, since = state["step"], time.monotonic()
         if step in ("gate", "publish"):
             traffic.start()
+        if step == "publish":
+            traffic.swap_is_near()
         _show(progress, bar, round_id, state)
         if "ended" in state:
             break
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.3)  # publishing takes a second or two; the traffic must not miss it
     story.seconds[step] = time.monotonic() - since
     story.status = state["status"]
     if story.status == "finished":

@@ -158,6 +158,7 @@ async def test_a_second_round_continues_from_the_first_and_drops_no_request(
     async with aiohttp.ClientSession() as session:
         traffic = Traffic(Person(session, url=stack.url, key=stack.ready["api_key"]))
         traffic.start()
+        traffic.swap_is_near()
         state = await asyncio.to_thread(wait_for_round, stack, round_id)
         result = await traffic.stop(after_swap_to="policy-0002")
     assert state["status"] == "finished", state
