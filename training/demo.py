@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import stamina
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from training.demo_people import PREFERENCE, Person, end_users_ask, gold, labeler_ranks
+from training.demo_people import PREFERENCE, Failed, Person, end_users_ask, gold, labeler_ranks
 from training.demo_prompts import prompts
 from training.demo_report import compare, draw, print_result, read_metrics
 from training.demo_traffic import Traffic
@@ -59,6 +60,7 @@ class Story:
 def run(stack: dict[str, Any], options: Options) -> str:
     """Run the demo against a stack (`ready.json`). Returns the round's status: finished, refused,
     failed."""
+    stamina.instrumentation.set_on_retry_hooks([])  # a busy server is no news on a progress bar
     return asyncio.run(_run(stack, options, Console()))
 
 
@@ -193,48 +195,59 @@ async def _measure(developer: Person, heldout: list[str], story: Story, progress
     """Gold of both versions on prompts that nobody has asked before; the same seeds for both."""
     bar = progress.add_task("5 held-out prompts, old and new", total=2 * len(heldout))
     async with _timed(story, "measure"):
-        answers = {
-            version: await _answers(developer, heldout, version, lambda: progress.advance(bar))
+        old, new = [
+            await _answers(developer, heldout, version, lambda: progress.advance(bar))
             for version in (story.old, story.new)
-        }
+        ]
+    answered = [prompt for prompt in heldout if prompt in old and prompt in new]
+    story.figures["heldout_refused_by_moderation"] = len(heldout) - len(answered)
     story.figures["gold"] = compare(
-        [[gold(text) for text in texts] for texts in answers[story.old]],
-        [[gold(text) for text in texts] for texts in answers[story.new]],
+        [[gold(text) for text in old[prompt]] for prompt in answered],
+        [[gold(text) for text in new[prompt]] for prompt in answered],
     )
     story.figures["examples"] = [
         {
             "prompt": prompt,
-            "old": old[0],
-            "new": new[0],
-            "gold_old": gold(old[0]),
-            "gold_new": gold(new[0]),
+            "old": old[prompt][0],
+            "new": new[prompt][0],
+            "gold_old": gold(old[prompt][0]),
+            "gold_new": gold(new[prompt][0]),
         }
-        for prompt, old, new in zip(heldout, answers[story.old], answers[story.new], strict=True)
+        for prompt in answered
     ]
 
 
 async def _answers(
     person: Person, asked: list[str], version: str, on_answer: Callable[[], None]
-) -> list[list[str]]:
+) -> dict[str, list[str]]:
+    """A version's answers by prompt; prompts that moderation refuses are left out."""
     room = asyncio.Semaphore(_CONCURRENCY)
+    answers: dict[str, list[str]] = {}
 
-    async def one(number: int, prompt: str) -> list[str]:
+    async def one(number: int, prompt: str) -> None:
         async with room:
-            answer, headers = await person.ask_again(
-                prompt,
-                model=version,
-                n=SAMPLES_PER_PROMPT,
-                max_tokens=ANSWER_TOKENS,
-                temperature=1.0,
-                seed=_EVALUATION_SEED + number,
-                store=False,
-            )
+            try:
+                answer, headers = await person.ask_again(
+                    prompt,
+                    model=version,
+                    n=SAMPLES_PER_PROMPT,
+                    max_tokens=ANSWER_TOKENS,
+                    temperature=1.0,
+                    seed=_EVALUATION_SEED + number,
+                    store=False,
+                )
+            except Failed as error:
+                if error.status != 400:
+                    raise
+                return
+            finally:
+                on_answer()
         if headers["x-policy-version"] != version:
             raise RuntimeError(f"asked {version}, {headers['x-policy-version']} answered")
-        on_answer()
-        return [choice["message"]["content"] or "" for choice in answer["choices"]]
+        answers[prompt] = [choice["message"]["content"] or "" for choice in answer["choices"]]
 
-    return await asyncio.gather(*(one(number, prompt) for number, prompt in enumerate(asked)))
+    await asyncio.gather(*(one(number, prompt) for number, prompt in enumerate(asked)))
+    return answers
 
 
 def _gate(folder: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _ASKS = (
     "I feel nervous about {}. Help me.",
     "Describe a good day that has to do with {}.",
     "What should a beginner know about {}?",
-    "Say something to a person who is tired of {}.",
+    "Say something kind to somebody who practises {}.",
 )
 
 _TOPICS = (
