@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def draw(story: dict[str, Any], metrics: list[dict[str, Any]], path: Path) -> No
         right.legend()
     else:
         right.set_title(f"round {story['status']}: {story['old']} goes on answering")
-    right.set(xlabel=f"gold: {story['preference']}", ylabel="answers")
+    right.set(xlabel="\n".join(textwrap.wrap(f"gold: {story['preference']}", 48)), ylabel="answers")
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
