@@ -221,6 +221,8 @@ async def test_completions_and_feedback_during_a_redis_outage_are_in_the_log_onc
         while time.monotonic() < until:
             answer, _ = await person.ask("during the outage", n=2, max_tokens=2)
             completions.append(answer["id"])
+            if any(choice["finish_reason"] == "content_filter" for choice in answer["choices"]):
+                continue  # moderation finds a random model's bytes rude now and then
             side = {"completion_id": answer["id"]}
             body = {"a": side | {"index": 0}, "b": side | {"index": 1}, "preference": 1}
             feedback.append((await person.post("/v1/feedback/comparisons", body))["id"])
