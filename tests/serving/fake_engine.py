@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from abc import ABC, abstractmethod
 from typing import Any
 
 from aiohttp import web
@@ -17,7 +18,7 @@ TOKEN = "engine-token-of-the-tests"
 BASE_DIGEST = "b" * 64
 
 
-class Served:
+class Served(ABC):
     """An aiohttp application on a free port, in a thread."""
 
     def __init__(self) -> None:
@@ -28,8 +29,9 @@ class Served:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.port = 0
 
+    @abstractmethod
     def routes(self) -> None:
-        raise NotImplementedError
+        """Add the routes to `self.app`."""
 
     @property
     def url(self) -> str:
