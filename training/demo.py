@@ -147,7 +147,7 @@ async def _round(developer: Person, operator: Person, story: Story, progress: Pr
             step, since = state["step"], time.monotonic()
         if step in ("gate", "publish"):
             traffic.start()
-        if step == "publish":
+        if step == "publish" or "gate/passed" in state.get("progress", ""):
             traffic.swap_is_near()
         _show(progress, bar, round_id, state)
         if "ended" in state:
