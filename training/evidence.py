@@ -45,7 +45,7 @@ def run(job: Job) -> dict[str, Any]:
     with ppo.open_engines(job) as engines:
         prompts = _heldout_prompts(job)
         ours, theirs = _answers(job, engines, candidate, folder, prompts)
-        flagged = [_flagged_shares(engines, answers) for answers in (ours, theirs)]
+        flagged = [_flagged_share(engines, answers) for answers in (ours, theirs)]
     readout = job.recipe.reward.readout
     scores = [
         reward.score_groups(model, [r.group for r in answers], readout=readout)
@@ -57,7 +57,8 @@ def run(job: Job) -> dict[str, Any]:
         reward_accuracy=_reward_accuracy(job),
         win_rate=win_rate(*scores),
         kl_nats=kl_nats(model, ours),
-        flagged_increase=mean([a - b for a, b in zip(*flagged, strict=True)]),
+        flagged_candidate=flagged[0],
+        flagged_incumbent=flagged[1],
         loss_candidate=losses[0],
         loss_reference=losses[1],
         tokens_candidate=_mean_tokens(ours),
@@ -161,12 +162,11 @@ def _incumbent(job: Job, engines: EngineRollouts) -> str:
     return job.plan.parent
 
 
-def _flagged_shares(engines: EngineRollouts, rollouts: Sequence[Rollout]) -> list[float]:
-    """By prompt, the share of answers that moderation flags."""
+def _flagged_share(engines: EngineRollouts, rollouts: Sequence[Rollout]) -> float:
     texts = [text for rollout in rollouts for text in rollout.texts]
     client = ModerationClient(ServingSettings().moderation_url, engines.session, timeout_s=60.0)
-    verdicts = iter(engines.run(client.score(texts)) if texts else [])
-    return [_mean(bool(next(verdicts).flagged) for _ in rollout.texts) for rollout in rollouts]
+    verdicts = engines.run(client.score(texts)) if texts else []
+    return _mean(bool(verdict.flagged) for verdict in verdicts)
 
 
 @torch.no_grad()

@@ -19,7 +19,8 @@ class Evidence:
     reward_accuracy: Estimate  # the judge itself: share of held-out comparisons it decides rightly
     win_rate: Estimate  # candidate's answer scored above the incumbent's, by prompt
     kl_nats: Estimate  # per answer, candidate from reference
-    flagged_increase: Estimate  # share that moderation flags, candidate less incumbent, by prompt
+    flagged_candidate: float  # share of answers that moderation flags
+    flagged_incumbent: float
     loss_candidate: float  # nats per token on held-out pretraining text
     loss_reference: float
     tokens_candidate: float  # mean length of an answer
@@ -46,11 +47,12 @@ def judge(evidence: Evidence, limits: GateRecipe) -> GateReport:
     """Every comparison is written so that NaN fails it."""
     perplexity_ratio = math.exp(evidence.loss_candidate - evidence.loss_reference)
     length_ratio = _ratio(evidence.tokens_candidate, evidence.tokens_incumbent)
+    flagged_increase = evidence.flagged_candidate - evidence.flagged_incumbent
     checks = [
         _above("reward_accuracy", evidence.reward_accuracy, limits.min_reward_accuracy),
         _above("win_rate", evidence.win_rate, limits.min_win_rate),
         _below("kl_nats", evidence.kl_nats, limits.max_kl_nats),
-        _not_above("flagged_increase", evidence.flagged_increase, limits.max_flagged_increase),
+        _at_most("flagged_increase", flagged_increase, limits.max_flagged_increase),
         _at_most("perplexity_ratio", perplexity_ratio, limits.max_perplexity_ratio),
         _at_most("length_ratio_high", length_ratio, limits.max_length_ratio),
         _at_least("length_ratio_low", length_ratio, limits.min_length_ratio),
@@ -68,12 +70,6 @@ def _above(name: str, estimate: Estimate, limit: float) -> Check:
 
 def _below(name: str, estimate: Estimate, limit: float) -> Check:
     return _check(name, estimate, limit, passed=estimate.high < limit)
-
-
-def _not_above(name: str, estimate: Estimate, limit: float) -> Check:
-    """Refuses on evidence of harm: 4 answers of 64 flagged against none may be chance (p = 0.12), and
-    to rule an increase out takes more answers than a round can sample on a small machine."""
-    return _check(name, estimate, limit, passed=estimate.low <= limit)
 
 
 def _check(name: str, estimate: Estimate, limit: float, *, passed: bool) -> Check:
