@@ -1,6 +1,7 @@
 """Fits the heads: `python -m moderation.train --data FILE --out heads.json`.
 
-1. read the labelled texts, and our everyday prompts, which count as benign in every category
+1. read the labelled texts, and our everyday prompts and answers, which count as benign in every
+   category
 2. embed them once (kept in --cache)
 3. split every source 70 / 15 / 15 by a hash of the text
 4. per category, on the texts whose label is known: fit on `train`, choose the L2 penalty on
@@ -32,15 +33,19 @@ from moderation.dataset import Embedded, Row
 from moderation.encoder import Encoder
 from moderation.fitting import Flags, Floats
 
-EVERYDAY = Path(__file__).with_name("everyday.txt")
+PROMPTS = Path(__file__).with_name("everyday.txt")
+ANSWERS = Path(__file__).with_name("answers.jsonl")
 # Ordinary text: what an honest user sends or a model answers; not written to mislead a classifier.
-BENIGN_SOURCES = frozenset({"everyday", "ethics", "litbank", "madlibs", "movie_reviews", "xstest"})
+BENIGN_SOURCES = frozenset(
+    {"answers", "everyday", "ethics", "litbank", "madlibs", "movie_reviews", "xstest"}
+)
 # A blocked everyday question hurts more than a missed insult: of benign texts at most this share is
 # flagged. Other negatives are near misses: quoted slurs, reclaimed words, other categories' texts.
 BENIGN_RATE = 0.003
 NEGATIVE_RATE = 0.02
-# 244 prompts among 36,000 tweets, books and reviews: unweighted, they would not tell in the fit.
-EVERYDAY_WEIGHT = 30.0
+# 339 prompts and 1,361 answers among 37,000 tweets, books and reviews: what a chat consists of, and
+# unweighted it would not tell in the fit.
+WEIGHTS = {"everyday": 30.0, "answers": 3.0}
 L2_GRID = (1e-3, 3e-4, 1e-4, 3e-5)
 
 
@@ -68,7 +73,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m moderation.train", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="JSON lines, .gz or not")
     parser.add_argument("--out", type=Path, required=True, help="heads.json to write")
-    parser.add_argument("--model", default="hone-moderation-1", help="name given in answers")
+    parser.add_argument("--model", default="hone-moderation-2", help="name given in answers")
     parser.add_argument(
         "--cache",
         type=Path,
@@ -93,7 +98,7 @@ def train(labelled: Sequence[Row], *, cache: Path | None, model: str) -> dict[st
     rows = [*labelled, *everyday()]
     encoder = Encoder()
     embedded = dataset.embed(rows, encoder=encoder, cache=cache, progress=_progress(len(rows)))
-    weights = np.array([EVERYDAY_WEIGHT if row.source == "everyday" else 1.0 for row in rows])
+    weights = np.array([WEIGHTS.get(row.source, 1.0) for row in rows])
     corpus = Corpus(rows=rows, embedded=embedded, splits=dataset.split(rows), weights=weights)
     fitted = {name: _fit(corpus, category=name) for name in SCORED}
     return {
@@ -113,10 +118,13 @@ def train(labelled: Sequence[Row], *, cache: Path | None, model: str) -> dict[st
 
 
 def everyday() -> list[Row]:
-    """Our own prompts, one per line of everyday.txt: benign in every category."""
-    lines = EVERYDAY.read_text(encoding="utf-8").splitlines()
+    """Our own prompts, and a small model's answers to them: benign in every category."""
+    prompts = PROMPTS.read_text(encoding="utf-8").splitlines()
+    answers = [orjson.loads(line)["text"] for line in ANSWERS.read_bytes().splitlines()]
+    benign = dict.fromkeys(SCORED, 0)
     return [
-        Row(text=line, source="everyday", labels=dict.fromkeys(SCORED, 0)) for line in lines if line
+        *(Row(text=text, source="everyday", labels=benign) for text in prompts if text),
+        *(Row(text=text, source="answers", labels=benign) for text in answers),
     ]
 
 

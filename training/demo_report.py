@@ -98,6 +98,8 @@ def print_result(story: dict[str, Any], console: Console) -> None:
     if checks.row_count:
         console.print(checks)
     if story["status"] != "finished":
+        for answer in figures["gate"].get("flagged", {}).get("candidate", []):
+            console.print(f"flagged {answer['scores']}: {answer['answer']!r}", markup=False)
         console.print(
             f"The round ended as {story['status']}: {figures['swap']['detail']}. {story['old']} goes on answering."
         )

@@ -45,7 +45,7 @@ def run(job: Job) -> dict[str, Any]:
     with ppo.open_engines(job) as engines:
         prompts = _heldout_prompts(job)
         ours, theirs = _answers(job, engines, candidate, folder, prompts)
-        flagged = [_flagged_share(engines, answers) for answers in (ours, theirs)]
+        flagged, flagged_before = (_flagged(engines, prompts, r) for r in (ours, theirs))
     readout = job.recipe.reward.readout
     scores = [
         reward.score_groups(model, [r.group for r in answers], readout=readout)
@@ -57,8 +57,8 @@ def run(job: Job) -> dict[str, Any]:
         reward_accuracy=_reward_accuracy(job),
         win_rate=win_rate(*scores),
         kl_nats=kl_nats(model, ours),
-        flagged_candidate=flagged[0],
-        flagged_incumbent=flagged[1],
+        flagged_candidate=_share(flagged, ours),
+        flagged_incumbent=_share(flagged_before, theirs),
         loss_candidate=losses[0],
         loss_reference=losses[1],
         tokens_candidate=_mean_tokens(ours),
@@ -68,6 +68,7 @@ def run(job: Job) -> dict[str, Any]:
     report = asdict(verdict) | {
         "evidence": asdict(evidence),
         "incumbent": job.plan.parent,
+        "flagged": {"candidate": flagged, "incumbent": flagged_before},
         "samples": _side_by_side(prompts, ours, theirs, scores)[: job.recipe.gate.num_shown],
     }
     job.check_mine()
@@ -162,11 +163,31 @@ def _incumbent(job: Job, engines: EngineRollouts) -> str:
     return job.plan.parent
 
 
-def _flagged_share(engines: EngineRollouts, rollouts: Sequence[Rollout]) -> float:
-    texts = [text for rollout in rollouts for text in rollout.texts]
+def _flagged(
+    engines: EngineRollouts, prompts: Sequence[Prompt], rollouts: Sequence[Rollout]
+) -> list[dict[str, Any]]:
+    """The answers that moderation flags, with their prompts and scores: a person can judge them."""
+    answers = [
+        (prompt.text, text)
+        for prompt, rollout in zip(prompts, rollouts, strict=True)
+        for text in rollout.texts
+    ]
     client = ModerationClient(ServingSettings().moderation_url, engines.session, timeout_s=60.0)
-    verdicts = engines.run(client.score(texts)) if texts else []
-    return _mean(bool(verdict.flagged) for verdict in verdicts)
+    verdicts = engines.run(client.score([text for _, text in answers])) if answers else []
+    return [
+        {
+            "prompt": prompt,
+            "answer": text,
+            "scores": {c: verdict.scores[c] for c in verdict.flagged},
+        }
+        for (prompt, text), verdict in zip(answers, verdicts, strict=True)
+        if verdict.flagged
+    ]
+
+
+def _share(flagged: Sequence[Any], rollouts: Sequence[Rollout]) -> float:
+    total = sum(len(rollout.texts) for rollout in rollouts)
+    return len(flagged) / total if total else float("nan")
 
 
 @torch.no_grad()

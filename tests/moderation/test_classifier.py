@@ -84,12 +84,11 @@ def test_the_benign_texts_of_this_test_are_not_those_of_the_fit() -> None:
 
 
 @pytest.mark.parametrize("stage", ["prompt", "completion"])
-def test_prompts_of_the_fit_pass_too(classifier: Classifier, stage: Any) -> None:
-    blocked = [
-        row.text for row in train.everyday() if decide(classifier.score(row.text), stage=stage)
-    ]
-    # BENIGN_RATE is kept over all benign sources; on this one of 244, one in a hundred may be left.
-    assert len(blocked) <= 2, blocked
+def test_everyday_texts_of_the_fit_pass_too(classifier: Classifier, stage: Any) -> None:
+    texts = [row.text for row in train.everyday()]
+    blocked = [text for text in texts if decide(classifier.score(text), stage=stage)]
+    # BENIGN_RATE is kept over all benign sources; on these, one in a hundred may be left.
+    assert len(blocked) <= len(texts) // 100, blocked
 
 
 @pytest.mark.parametrize("place", ["first", "middle", "last"])

@@ -66,7 +66,7 @@ def _judge(data: Path, *, heads: Path) -> None:
     figures = json.loads(result.stdout)["categories"]
     kept = json.loads(heads.read_bytes())["report"]["categories"]
     assert set(figures) == set(SCORED)
-    # The same split without everyday.txt: the same positives, judged by the shipped path.
+    # The same split without our own texts: the same positives, judged by the shipped path.
     for name in SCORED:
         assert figures[name]["positives"] == kept[name]["test"]["positives"]
         assert figures[name]["recall"] == kept[name]["test"]["recall"]
