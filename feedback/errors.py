@@ -7,6 +7,7 @@ HoneError
 ├── Forbidden             403   the key lacks the scope
 ├── NotFound              404   unknown model, completion, round; another tenant's id
 ├── Conflict              409   the same thing is being done by somebody else
+│   └── InProgress        409   this very request is being answered; ask again (clients retry)
 ├── TooLarge              413   body over the limit
 ├── Unprocessable         422   well formed, but it cannot be true (a ranking that misses a
 candidate)
@@ -92,6 +93,11 @@ class Conflict(HoneError):
     status = 409
     type = "conflict_error"
     code = "conflict"
+
+
+class InProgress(Conflict):
+    code = "in_progress"
+    retry = True
 
 
 class TooLarge(HoneError):

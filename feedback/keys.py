@@ -8,6 +8,8 @@ API_KEYS = PREFIX + "api_keys"  # hash: SHA-256 of the key -> ApiKey as JSON (se
 POLICIES = PREFIX + "policies"  # hash: version -> PolicyRecord as JSON (serving.registry)
 ALIASES = PREFIX + "aliases"  # hash: production | canary | previous -> version
 LIVE_CHANNEL = PREFIX + "live"  # pub/sub: `production` changed; gateways read the aliases again
+ROLLOUT = PREFIX + "rollout"  # string: full weights on their way to the engines; Rollout as JSON
+ROLLOUT_LEASE = PREFIX + "rollout_lease"  # string with TTL: the gateway that carries it out
 POLICY_SEQ = PREFIX + "policy_seq"  # counter: the last version number given out, never reused
 LEASES = PREFIX + "assignment_leases"  # zset: completion id of a leased set -> lease end, unix s
 LEASE_HOLDERS = PREFIX + "lease_holders"  # hash: completion id of a leased set -> labeler
@@ -49,9 +51,14 @@ def rankable(tenant: str) -> str:
     return f"{PREFIX}rankable:{tenant}"
 
 
-def limits(key_id: str, window: int) -> str:
-    """Counter of one key's requests in one minute (unix minutes)."""
-    return f"{PREFIX}limit:{key_id}:{window}"
+def limits(key_id: str, what: str, window: int) -> str:
+    """Counter of one key's requests or tokens in one minute (unix minutes)."""
+    return f"{PREFIX}limit:{key_id}:{what}:{window}"
+
+
+def under_way(key_id: str) -> str:
+    """Hash: gateway -> "<answers of this key under way there>@<unix seconds>"."""
+    return f"{PREFIX}under_way:{key_id}"
 
 
 def idempotency(key_id: str, key: str) -> str:

@@ -28,7 +28,14 @@ def serve(settings: ModerationSettings) -> int:
     except HoneError as error:
         sys.stderr.write(f"{error.message}\n")
         return 1
-    uvicorn.run(app, host=settings.host, port=settings.port, log_level="info", access_log=False)
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="info",
+        access_log=False,
+        timeout_keep_alive=75,  # longer than a client keeps an idle connection, so that it ends it
+    )
     return 0
 
 

@@ -42,16 +42,23 @@ class ModerationClient:
     async def moderate(self, body: dict[str, Any]) -> dict[str, Any]:
         """OpenAI's answer to OpenAI's request. Raises BadRequest, TooLarge, Unavailable."""
         try:
-            async with self._session.post(
-                f"{self._url}/v1/moderations", json=body, timeout=self._timeout
-            ) as response:
-                content: dict[str, Any] = await response.json()
-                status = response.status
+            try:
+                status, content = await self._post(body)
+            except aiohttp.ClientConnectionError:
+                # A server may close an idle connection just as we use it. Scoring changes nothing,
+                # so it may be asked for twice.
+                status, content = await self._post(body)
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
             raise self._away(error) from error
         if status != 200:
             raise _refused(status, content)
         return content
+
+    async def _post(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        async with self._session.post(
+            f"{self._url}/v1/moderations", json=body, timeout=self._timeout
+        ) as response:
+            return response.status, await response.json()
 
     async def is_ready(self) -> bool:
         """The server answers and its classifier is loaded."""

@@ -1,14 +1,18 @@
 """Answers requests; knows, and changes, what is live.
 
 settings         where the gateway and the engines are, and their bounds (HONE_SERVING_…)
-auth             API keys: made, hashed, scoped, revoked
-limits           requests per minute and key, counted together by all gateways
+auth             API keys: made, hashed, scoped, rotated, revoked
+limits           what a key may use, counted together by all gateways
+idempotency      a request sent twice under one Idempotency-Key is answered once
 registry         which policy versions there are, and which of them the aliases mean
 artifact         a version's folder: manifest, digests, and whether it may be loaded
 routing          which version a model name means, and which engine answers
 engines          vLLM's HTTP, as hone uses it
 fleet            what each engine has loaded; loads what is wanted; opens answers, with one retry
+breaker          an engine that keeps failing is left alone for a while
+waiting          requests that wait for room on an engine
 promotion        a version goes live, or the one before it comes back
+rollouts         full weights on their way to all engines, whoever dies in between
 refresh          what the gateway keeps in memory of Redis: registry, keys, counters
 request_fields   the fields of a request: which are known, what the engine gets
 request_schemas  the same for the OpenAPI page

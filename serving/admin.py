@@ -34,7 +34,17 @@ class NewKey(BaseModel):
     )
     tenant: Annotated[str, Field(min_length=1, max_length=128)] = "default"
     requests_per_minute: Annotated[int | None, Field(ge=1)] = None
+    tokens_per_minute: Annotated[int | None, Field(ge=1)] = None
+    max_concurrent: Annotated[int | None, Field(ge=1)] = None
     store: bool = True
+
+
+class Rotation(BaseModel):
+    """How a key's secret is replaced."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    grace_s: Annotated[float, Field(ge=0, le=30 * 86_400)] = 3600.0
 
 
 class NewRound(BaseModel):
@@ -100,6 +110,18 @@ def _keys(gateway: Callable[[], Gateway]) -> APIRouter:
         await _audit(gateway(), actor=key.id, action="keys.create", detail=asdict(record))
         return {"key": secret, **asdict(record)}
 
+    @router.post("/{key_id}/rotate")
+    async def rotate_key(key_id: str, wanted: Rotation, request: Request) -> dict[str, Any]:
+        """A new secret for a key; the old one works until its grace is over."""
+        key = await gateway().identify(request, "admin")
+        secret, record = await asyncio.to_thread(
+            auth.rotate_key, gateway().redis, key_id, grace_s=wanted.grace_s
+        )
+        await gateway().refresher.refresh()
+        detail = {"id": key_id, "grace_s": wanted.grace_s}
+        await _audit(gateway(), actor=key.id, action="keys.rotate", detail=detail)
+        return {"key": secret, **asdict(record)}
+
     @router.delete("/{key_id}")
     async def revoke_key(key_id: str, request: Request) -> dict[str, Any]:
         """Forget a key; requests with it are refused from now on."""
@@ -141,7 +163,12 @@ def _show_live(gateway: Gateway) -> dict[str, Any]:
         shown[alias] = _show(record) if record is not None else None
     if shown[PRODUCTION] is not None:
         shown[PRODUCTION]["since"] = gateway.refresher.production_since
-    return {**shown, "engines": [member.show() for member in gateway.fleet.members]}
+    rollout = asdict(live.rollout) if live.rollout is not None else None
+    return {
+        **shown,
+        "rollout": rollout,
+        "engines": [member.show() for member in gateway.fleet.members],
+    }
 
 
 def _show(record: PolicyRecord) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from feedback.settings import FeedbackSettings
 from moderation.settings import ModerationSettings
 from serving import admin, edge, feedback_routes, health, openai_api
 from serving.gateway import Gateway, open_gateway
+from serving.idempotency import Idempotent
 from serving.settings import ServingSettings
 
 
@@ -38,6 +39,7 @@ def create_app(
         return opened
 
     edge.install(app)
+    app.add_middleware(Idempotent, gateway=gateway)
     app.add_middleware(edge.Edge, max_body_bytes=settings.max_body_bytes)
     for module in (openai_api, admin, health):
         app.include_router(module.build_router(gateway))

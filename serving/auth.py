@@ -1,4 +1,4 @@
-"""API keys: made, hashed, scoped, revoked; and who is calling.
+"""API keys: made, hashed, scoped, rotated, revoked; and who is calling.
 
 A key is 256 random bits, so a plain SHA-256 is enough to keep it by; what is stored cannot be used.
 The functions are for the CLI and the admin routes; `Authenticator` is the gateway's, and goes on
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import cast
+from typing import Required, TypedDict, Unpack, cast
 
 import redis
 import redis.asyncio
@@ -32,10 +33,13 @@ class ApiKey:
     id: str  # key_…
     name: str
     scopes: tuple[str, ...]  # of SCOPES
-    tenant: str
+    tenant: str = "default"
     created: float  # unix seconds
-    requests_per_minute: int | None = None  # None: the gateway's default
+    requests_per_minute: int | None = None  # None: the gateway's default; so for the next two
+    tokens_per_minute: int | None = None
+    max_concurrent: int | None = None  # answers under way
     store: bool = True  # whether completions are kept when a request does not say
+    expires: float | None = None  # unix seconds; set on a secret that was rotated out
 
     def require(self, *scopes: str) -> None:
         """Raises Forbidden unless the key has one of these scopes."""
@@ -46,80 +50,72 @@ class ApiKey:
             )
 
 
-def create_key(
-    client: redis.Redis,
-    *,
-    name: str,
-    scopes: Iterable[str],
-    tenant: str = "default",
-    requests_per_minute: int | None = None,
-    store: bool = True,
-) -> tuple[str, ApiKey]:
+class Terms(TypedDict, total=False):
+    """What a key is made with; see ApiKey."""
+
+    name: Required[str]
+    scopes: Required[Iterable[str]]
+    tenant: str
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    max_concurrent: int | None
+    store: bool
+
+
+def create_key(client: redis.Redis, **terms: Unpack[Terms]) -> tuple[str, ApiKey]:
     """Make a key. Returns the key itself, which nobody can show again, and its record."""
-    secret = "sk-" + secrets.token_urlsafe(32)
-    record = ApiKey(
-        id=new_id("key_"),
-        name=name,
-        scopes=_checked(scopes),
-        tenant=tenant,
-        created=time.time(),
-        requests_per_minute=requests_per_minute,
-        store=store,
-    )
+    secret = _new_secret()
+    record = _new_record(terms)
     client.hset(keys.API_KEYS, _digest(secret), _dump(record))
     return secret, record
 
 
-def ensure_key(
-    client: redis.Redis,
-    key: str,
-    *,
-    name: str,
-    scopes: Iterable[str],
-    tenant: str = "default",
-    requests_per_minute: int | None = None,
-) -> ApiKey:
-    """Have this very key known, with these scopes. Repeating changes nothing but what is given."""
+def ensure_key(client: redis.Redis, key: str, **terms: Unpack[Terms]) -> ApiKey:
+    """Have this very key known, on these terms. Repeating changes nothing but what is given."""
     if not key.startswith("sk-") or len(key) < 20:
         raise BadRequest("a key starts with 'sk-' and has 20 characters or more", param="key")
     known = cast("bytes | None", client.hget(keys.API_KEYS, _digest(key)))
-    record = (
-        replace(
-            _load(known),
-            name=name,
-            scopes=_checked(scopes),
-            tenant=tenant,
-            requests_per_minute=requests_per_minute,
-        )
-        if known
-        else ApiKey(
-            id=new_id("key_"),
-            name=name,
-            scopes=_checked(scopes),
-            tenant=tenant,
-            created=time.time(),
-            requests_per_minute=requests_per_minute,
-        )
-    )
+    record = _new_record(terms)
+    if known:
+        before = _load(known)
+        record = replace(record, id=before.id, created=before.created)
     client.hset(keys.API_KEYS, _digest(key), _dump(record))
     return record
 
 
+def rotate_key(client: redis.Redis, key_id: str, *, grace_s: float) -> tuple[str, ApiKey]:
+    """A new secret for a key; the old one is good for `grace_s` more seconds. Raises NotFound."""
+    entries = _entries(client, key_id)
+    record = next((r for _, r in entries if r.expires is None), None)
+    if record is None:
+        raise _no_such_key(key_id)
+    secret = _new_secret()
+    pipe = client.pipeline(transaction=True)
+    pipe.hset(keys.API_KEYS, _digest(secret), _dump(record))
+    for digest, old in entries:
+        expires = min(old.expires or math.inf, time.time() + grace_s)
+        pipe.hset(keys.API_KEYS, digest, _dump(replace(old, expires=expires)))
+    pipe.execute()
+    return secret, record
+
+
 def list_keys(client: redis.Redis) -> list[ApiKey]:
-    """All keys, oldest first."""
+    """All keys, oldest first; one that was rotated, once."""
     stored = cast("dict[bytes, bytes]", client.hgetall(keys.API_KEYS))
-    return sorted(map(_load, stored.values()), key=lambda record: record.id)
+    current = [record for record in map(_load, stored.values()) if record.expires is None]
+    return sorted(current, key=lambda record: record.id)
 
 
 def revoke_key(client: redis.Redis, key_id: str) -> ApiKey:
-    """Forget a key; requests with it are 401 within a second. Raises NotFound."""
-    stored = cast("dict[bytes, bytes]", client.hgetall(keys.API_KEYS))
-    for digest, data in stored.items():
-        record = _load(data)
-        if record.id == key_id:
-            client.hdel(keys.API_KEYS, digest)
-            return record
-    raise NotFound(f"there is no key {key_id}; `hone keys list` shows what there is", param="id")
+    """Forget a key with all its secrets; requests with it are 401 within a second.
+
+    Raises NotFound.
+    """
+    entries = _entries(client, key_id)
+    if not entries:
+        raise _no_such_key(key_id)
+    client.hdel(keys.API_KEYS, *(digest for digest, _ in entries))
+    return entries[0][1]
 
 
 class Authenticator:
@@ -152,7 +148,7 @@ class Authenticator:
         """The record of a key. Raises Unauthorized."""
         digest = _digest(secret)
         record = self._records.get(digest) or await self._ask(digest)
-        if record is None:
+        if record is None or (record.expires is not None and record.expires < time.time()):
             raise Unauthorized(
                 "this API key is not known here, or was revoked; `hone keys create` makes one"
             )
@@ -169,6 +165,29 @@ class Authenticator:
         self._records[digest] = _load(data)
         self._stored = None  # so that the next refresh counts, should this key be revoked by then
         return self._records[digest]
+
+
+def _new_secret() -> str:
+    return "sk-" + secrets.token_urlsafe(32)
+
+
+def _new_record(terms: Terms) -> ApiKey:
+    checked = {**terms, "scopes": _checked(terms["scopes"])}
+    return ApiKey(id=new_id("key_"), created=time.time(), **checked)  # type: ignore[arg-type]
+
+
+def _entries(client: redis.Redis, key_id: str) -> list[tuple[bytes, ApiKey]]:
+    """Digest and record of each secret of a key. Drops those whose time is over."""
+    stored = cast("dict[bytes, bytes]", client.hgetall(keys.API_KEYS))
+    entries = [(digest, _load(data)) for digest, data in stored.items()]
+    over = [d for d, record in entries if record.expires and record.expires < time.time()]
+    if over:
+        client.hdel(keys.API_KEYS, *over)
+    return [(d, record) for d, record in entries if record.id == key_id and d not in over]
+
+
+def _no_such_key(key_id: str) -> NotFound:
+    return NotFound(f"there is no key {key_id}; `hone keys list` shows what there is", param="id")
 
 
 def _digest(secret: str) -> str:

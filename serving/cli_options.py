@@ -57,13 +57,22 @@ def redis_of(data_dir: Path) -> Iterator[redis.Redis]:
 
 def post_as_admin(path: str, *, data_dir: Path) -> dict[str, Any]:
     """POST to the gateway of the `hone up` on this folder. Raises HoneError with the gateway's words."""
+    return _ask_as_admin(path, data_dir=data_dir, body=b"{}")
+
+
+def get_as_admin(path: str, *, data_dir: Path) -> dict[str, Any]:
+    """GET from it. Raises HoneError with the gateway's words."""
+    return _ask_as_admin(path, data_dir=data_dir, body=None)
+
+
+def _ask_as_admin(path: str, *, data_dir: Path, body: bytes | None) -> dict[str, Any]:
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
     stack = ready(data_dir)
     request = Request(
         stack["url"] + path,
-        data=b"{}",
+        data=body,
         headers={
             "authorization": f"Bearer {stack['admin_key']}",
             "content-type": "application/json",

@@ -56,7 +56,7 @@ class Edge:
         try:
             body = await self._read(headers, receive)
         except TooLarge as error:
-            await _respond(error)(scope, receive, send_with_headers)
+            await respond(error)(scope, receive, send_with_headers)
             return
         if body is not None:
             await self._app(scope, _replay(body, receive), send_with_headers)
@@ -91,13 +91,13 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HoneError)
     async def of_ours(request: Request, error: HoneError) -> Response:
-        return _respond(error)
+        return respond(error)
 
     @app.exception_handler(RequestValidationError)
     async def of_validation(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            return _respond(BadRequest(f"the body is no JSON: {first['ctx']['error']}"))
+            return respond(BadRequest(f"the body is no JSON: {first['ctx']['error']}"))
         where = ".".join(str(step) for step in first["loc"] if step != "body")
         body = _shape(f"{where}: {first['msg']}" if where else first["msg"], param=where or None)
         return JSONResponse(body, status_code=422, headers={"x-should-retry": "false"})
@@ -105,7 +105,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def of_starlette(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
-            return _respond(NotFound(f"there is no {request.method} {request.url.path}"))
+            return respond(NotFound(f"there is no {request.method} {request.url.path}"))
         code = {405: "method_not_allowed"}.get(error.status_code)
         return JSONResponse(
             _shape(str(error.detail), code=code),
@@ -116,12 +116,12 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(redis.RedisError)
     async def of_redis(request: Request, error: redis.RedisError) -> Response:
         log.warning("redis did not do its part of %s: %s", request.url.path, error)
-        return _respond(Unavailable("the store is away; try again soon", retry_after_s=2))
+        return respond(Unavailable("the store is away; try again soon", retry_after_s=2))
 
     @app.exception_handler(Exception)
     async def of_anything(request: Request, error: Exception) -> Response:
         # The process's edge: Starlette logs the traceback; the client gets a shape it can read.
-        return _respond(HoneError("something went wrong here; the operator's log has the reason"))
+        return respond(HoneError("something went wrong here; the operator's log has the reason"))
 
 
 def _shape(message: str, *, param: str | None = None, code: str | None = None) -> dict[str, Any]:
@@ -129,7 +129,8 @@ def _shape(message: str, *, param: str | None = None, code: str | None = None) -
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def _respond(error: HoneError) -> JSONResponse:
+def respond(error: HoneError) -> JSONResponse:
+    """The answer that an error is."""
     return JSONResponse(error.body(), status_code=error.status, headers=error.headers())
 
 

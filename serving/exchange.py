@@ -73,6 +73,11 @@ class Exchange:
         answer["system_fingerprint"] = self.target.fingerprint
         return answer
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens read and written so far."""
+        return len(self.prompt_ids or ()) + sum(len(draft.token_ids) for draft in self.drafts)
+
     async def screen_prompt(self) -> None:
         """Raises ContentBlocked, Unavailable."""
         self.prompt_scores = await self._screen.prompt(self.asked.texts, key_id=self.key.id)

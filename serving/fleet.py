@@ -18,11 +18,13 @@ from typing import Any
 import orjson
 
 from feedback.errors import BadRequest, HoneError, Refused, Unavailable
+from serving.breaker import Breaker
 from serving.engines import Engine
 from serving.metrics import Metrics
 from serving.registry import Live, PolicyRecord
 from serving.routing import Target, pick, wanted_versions
 from serving.upstream import Upstream
+from serving.waiting import WaitingRoom
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class Member:
 
     engine: Engine
     url: str
+    max_in_flight: int
     loaded: dict[str, dict[str, Any]] = field(default_factory=dict)  # version -> entry of /policy
     base: dict[str, str] = field(default_factory=dict)  # path, digest
     is_reachable: bool = False
@@ -44,9 +47,15 @@ class Member:
     error: str | None = None
     retry_at: dict[str, float] = field(default_factory=dict)  # version -> monotonic seconds
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # one load at a time
+    breaker: Breaker = field(default_factory=Breaker)
 
     def can_serve(self, version: str) -> bool:
-        return self.is_reachable and version in self.loaded
+        return (
+            self.is_reachable and version in self.loaded and self.breaker.allows(time.monotonic())
+        )
+
+    def has_room(self) -> bool:
+        return self.in_flight < self.max_in_flight
 
     def take_over(self, state: Mapping[str, Any]) -> None:
         self.loaded = {entry["version"]: entry for entry in state["loaded"]}
@@ -77,9 +86,15 @@ class Fleet:
         live: Callable[[], Live],
         metrics: Metrics,
         wait_s: float,
+        max_in_flight: int,
+        max_waiting: int,
         on_base: Callable[[dict[str, str]], Awaitable[None]],
     ) -> None:
-        self.members = [Member(engine=engine, url=engine.url) for engine in engines]
+        self.members = [
+            Member(engine=engine, url=engine.url, max_in_flight=max_in_flight) for engine in engines
+        ]
+        self._room = WaitingRoom(max_waiting=max_waiting)
+        metrics.queue.set_function(lambda: len(self._room))
         self._live = live
         self._metrics = metrics
         self._wait_s = wait_s
@@ -116,7 +131,7 @@ class Fleet:
         members = [member for member in self.members if member.is_reachable]
         if not members:
             raise Unavailable("no engine can be reached", retry_after_s=5)
-        await asyncio.gather(*(self._load(member, record) for member in members))
+        await asyncio.gather(*(self.load(member, record) for member in members))
         for member in members:
             await self._look(member)
             if (entry := member.loaded.get(record.version)) is None:
@@ -125,7 +140,12 @@ class Fleet:
                 raise Refused(f"{member.url} has {record.version} with another digest")
 
     async def open(
-        self, resolve: Callable[[], Target], path: str, body: Mapping[str, Any]
+        self,
+        resolve: Callable[[], Target],
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        session: bytes = b"",
     ) -> Upstream:
         """An answer of the version that `resolve` names, opened: its first bytes are here.
 
@@ -134,7 +154,7 @@ class Fleet:
         """
         avoid: list[str] = []
         while True:
-            member, target = await self._choose(resolve, avoid)
+            member, target = await self._choose(resolve, session, avoid)
             try:
                 return await self._open_on(member, target, path, body)
             except (Unavailable, Refused) as error:
@@ -152,11 +172,12 @@ class Fleet:
         asked["cache_salt"] = target.version
         data = orjson.dumps(asked)
         member.in_flight += 1
-        close = partial(_one_less, member)
+        member.breaker.begin(time.monotonic())
+        close = partial(self._left, member)
         try:
             response = await member.engine.open(path, data, version=target.version)
-        except BaseException:
-            close()
+        except BaseException as error:
+            close(isinstance(error, Unavailable))
             raise
         upstream = Upstream(response, target=target, on_close=close)
         try:
@@ -164,19 +185,35 @@ class Fleet:
         except BaseException:
             upstream.close()
             raise
+        member.breaker.succeeded()
         return upstream
 
+    def _left(self, member: Member, has_failed: bool) -> None:
+        member.in_flight -= 1
+        if has_failed:
+            member.breaker.failed(time.monotonic())
+        self._room.wake()
+
     async def _choose(
-        self, resolve: Callable[[], Target], avoid: list[str]
+        self, resolve: Callable[[], Target], session: bytes, avoid: list[str]
     ) -> tuple[Member, Target]:
-        """An engine with the version; waits for one that is loading it. Raises Unavailable."""
+        """An engine with the version, and room; waits for one that is loading it, or is full.
+
+        Raises Unavailable.
+        """
         deadline = time.monotonic() + self._wait_s
         while True:
             target = resolve()
             version = target.version
-            member = pick(self.members, version, avoid=avoid)
+            rollout = self._live().rollout
+            held = rollout.held if rollout is not None else ()
+            member = pick(self.members, version, session=session, avoid=[*avoid, *held])
             if member is not None:
                 return member, target
+            left_s = deadline - time.monotonic()
+            if any(member.can_serve(version) for member in self.members):
+                await self._room.wait(left_s)
+                continue
             if not any(member.is_reachable for member in self.members):
                 raise Unavailable("no engine can be reached at the moment", retry_after_s=5)
             if version not in {record.version for record in wanted_versions(self._live())}:
@@ -185,12 +222,12 @@ class Fleet:
                     param="model",
                     code="model_not_loaded",
                 )
-            left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise Unavailable(f"{version} is not loaded yet", retry_after_s=5)
             self._changed.clear()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), min(left_s, 0.5))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, 0.5)):
+                    await self._changed.wait()
 
     async def _poll_forever(self) -> None:
         loads: dict[str, asyncio.Task[None]] = {}
@@ -216,24 +253,29 @@ class Fleet:
         """Load what the aliases mean and this engine lacks."""
         if not member.is_reachable:
             return
+        is_rolling_out = self._live().rollout is not None
         for record in wanted_versions(self._live()):
+            if is_rolling_out and record.kind != "adapter":
+                continue  # who carries it out says which weights an engine is to have
             now = time.monotonic()
             if record.version in member.loaded or member.retry_at.get(record.version, 0) > now:
                 continue
             try:
-                await self._load(member, record)
+                await self.load(member, record)
             except HoneError as error:
                 member.retry_at[record.version] = now + _RELOAD_AFTER_S
                 member.error = f"{record.version}: {error.message}"
                 log.error("an engine does not load a version: %s: %s", member.url, member.error)
             await self._look(member)
 
-    async def _load(self, member: Member, record: PolicyRecord) -> None:
+    async def load(self, member: Member, record: PolicyRecord) -> None:
+        """Have a version on one engine. Raises Refused with its reason, Unavailable."""
         async with member.turn:
             if record.version in member.loaded:
                 return
             await self._make_room(member, record)
             await member.engine.load(record.version, record.path, record.digest)
+        await self._look(member)
 
     async def _make_room(self, member: Member, record: PolicyRecord) -> None:
         """Unload published adapters that no alias means. Those of a round are not ours."""
@@ -245,7 +287,3 @@ class Fleet:
             if entry["kind"] == "adapter" and version in live.policies and version not in keep:
                 with contextlib.suppress(HoneError):
                     await member.engine.unload(version)
-
-
-def _one_less(member: Member) -> None:
-    member.in_flight -= 1

@@ -22,12 +22,16 @@ from serving.auth import ApiKey, Authenticator
 from serving.edge import add_headers
 from serving.engines import Engine
 from serving.fleet import Fleet
-from serving.limits import RateLimiter
+from serving.limits import Allowance, Limits, RateLimiter
 from serving.metrics import Metrics
 from serving.refresh import Refresher
 from serving.registry import Registry
+from serving.rollouts import Rollouts
 from serving.screening import Screen
 from serving.settings import ServingSettings
+
+# vLLM closes an idle connection after 5 s; one that we let go first is never closed under a request.
+_KEEP_IDLE_S = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,7 @@ class Gateway:
     journal: Journal
     refresher: Refresher
     fleet: Fleet
+    rollouts: Rollouts
     authenticator: Authenticator
     limiter: RateLimiter
     moderation: ModerationClient
@@ -53,10 +58,27 @@ class Gateway:
         """Who sends this request, with one of these scopes. Raises Unauthorized, Forbidden, TooManyRequests."""
         key = await self.authenticator.authenticate(request.headers.get("authorization"))
         key.require(*scopes)
-        limit = key.requests_per_minute or self.settings.default_requests_per_minute
+        limit = self.limits_of(key).requests_per_minute
         allowance = self.limiter.admit(key.id, limit=limit, now=time.time())
         add_headers(request.scope, allowance.headers())
         return key
+
+    def begin(self, key: ApiKey) -> Allowance:
+        """An answer for this key is under way, until `end`. Raises TooManyRequests."""
+        return self.limiter.begin(key.id, limits=self.limits_of(key), now=time.time())
+
+    def end(self, key: ApiKey, *, tokens: int) -> None:
+        """It has ended, and took so many tokens."""
+        self.limiter.end(key.id, tokens=tokens, now=time.time())
+
+    def limits_of(self, key: ApiKey) -> Limits:
+        """What a key may use, where it says nothing itself the settings' defaults."""
+        default = self.settings
+        return Limits(
+            requests_per_minute=key.requests_per_minute or default.default_requests_per_minute,
+            tokens_per_minute=key.tokens_per_minute or default.default_tokens_per_minute,
+            max_concurrent=key.max_concurrent or default.default_max_concurrent,
+        )
 
 
 @asynccontextmanager
@@ -69,7 +91,9 @@ async def open_gateway(
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), auto_decompress=False, trust_env=False
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_IDLE_S),
+                auto_decompress=False,
+                trust_env=False,
             )
         )
         client = connect(feedback_settings.redis_url, timeout_s=2.0)
@@ -98,10 +122,16 @@ async def open_gateway(
             live=lambda: refresher.live,
             metrics=metrics,
             wait_s=settings.engine_wait_s,
+            max_in_flight=settings.max_in_flight,
+            max_waiting=settings.max_waiting,
             on_base=refresher.ensure_base,
         )
         await fleet.start()
         stack.push_async_callback(fleet.close)
+        registry = Registry(client)
+        rollouts = Rollouts(registry, fleet, refresher)
+        await rollouts.start()
+        stack.push_async_callback(rollouts.close)
         moderation = ModerationClient(
             settings.moderation_url, session, timeout_s=settings.moderation_timeout_s
         )
@@ -116,10 +146,11 @@ async def open_gateway(
             settings=settings,
             feedback_settings=feedback_settings,
             redis=client,
-            registry=Registry(client),
+            registry=registry,
             journal=journal,
             refresher=refresher,
             fleet=fleet,
+            rollouts=rollouts,
             authenticator=authenticator,
             limiter=limiter,
             moderation=moderation,

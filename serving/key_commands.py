@@ -6,13 +6,16 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from serving.cli_options import AsJson, DataDir, redis_of
 
-app = typer.Typer(help="API keys: made, listed, revoked.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from serving.auth import ApiKey
+
+app = typer.Typer(help="API keys: made, listed, rotated, revoked.", no_args_is_help=True)
 
 
 @app.command()
@@ -26,6 +29,12 @@ def create(
     ] = "default",
     requests_per_minute: Annotated[
         int | None, typer.Option(min=1, help="Default: the gateway's.")
+    ] = None,
+    tokens_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Read and written. Default: the gateway's.")
+    ] = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option(min=1, help="Answers under way. Default: the gateway's.")
     ] = None,
     store: Annotated[
         bool, typer.Option(help="Keep completions when a request does not say.")
@@ -43,12 +52,11 @@ def create(
             scopes=scope or ["infer"],
             tenant=tenant,
             requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            max_concurrent=max_concurrent,
             store=store,
         )
-    if as_json:
-        typer.echo(json.dumps({"key": secret, **asdict(record)}))
-        return
-    typer.echo(f"{secret}\n{record.id} ({', '.join(record.scopes)}). The key is not shown again.")
+    _show_secret(secret, record, as_json=as_json)
 
 
 @app.command("list")
@@ -69,6 +77,23 @@ def list_(data: DataDir = Path(".hone"), as_json: AsJson = False) -> None:
 
 
 @app.command()
+def rotate(
+    key_id: str,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Seconds for which the old secret still works.")
+    ] = 3600.0,
+    data: DataDir = Path(".hone"),
+    as_json: AsJson = False,
+) -> None:
+    """Give a key a new secret and show it, this once."""
+    from serving import auth
+
+    with redis_of(data) as client:
+        secret, record = auth.rotate_key(client, key_id, grace_s=grace)
+    _show_secret(secret, record, as_json=as_json)
+
+
+@app.command()
 def revoke(key_id: str, data: DataDir = Path(".hone")) -> None:
     """Forget a key: requests with it are refused from the next second on."""
     from serving import auth
@@ -76,3 +101,10 @@ def revoke(key_id: str, data: DataDir = Path(".hone")) -> None:
     with redis_of(data) as client:
         record = auth.revoke_key(client, key_id)
     typer.echo(f"revoked {record.id} ({record.name})")
+
+
+def _show_secret(secret: str, record: ApiKey, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"key": secret, **asdict(record)}))
+        return
+    typer.echo(f"{secret}\n{record.id} ({', '.join(record.scopes)}). The key is not shown again.")

@@ -68,6 +68,9 @@ class Metrics:
         self.outbox_depth = Gauge(
             "hone_outbox_depth", "Events that wait on disk for Redis.", registry=registry
         )
+        self.queue = Gauge(
+            "hone_queue_depth", "Requests that wait for room on an engine.", registry=registry
+        )
         self.redis_up = Gauge("hone_redis_up", "1 while Redis answers.", registry=registry)
         self.engine_up = Gauge(
             "hone_engine_up", "1 while the engine answers.", ("url",), registry=registry

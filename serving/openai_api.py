@@ -14,6 +14,7 @@ A request for completions:
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ from starlette.responses import Response
 
 from feedback.errors import BadRequest, HoneError, NotFound
 from serving.candidates import CHAT, TEXT, Shape
+from serving.edge import add_headers
 from serving.exchange import Exchange
 from serving.gateway import Gateway
 from serving.registry import Live, PolicyRecord
@@ -94,7 +96,13 @@ async def _complete(gateway: Gateway, shape: Shape, request: Request) -> Respons
         )
         version = exchange.target.version
         work = _open_stream if asked.is_stream else _answer
-        response = await until_disconnect(request.receive, work(gateway, exchange, which))
+        with ExitStack() as ending:
+            allowance = gateway.begin(key)
+            ending.callback(lambda: gateway.end(key, tokens=exchange.num_tokens))
+            add_headers(request.scope, allowance.headers())
+            response = await until_disconnect(
+                request.receive, work(gateway, exchange, which, ending)
+            )
     except HoneError as error:
         gateway.metrics.requests.labels(shape.name, version, str(error.status)).inc()
         raise
@@ -109,17 +117,27 @@ def _which(gateway: Gateway, model: str) -> Which:
 
 async def _open(gateway: Gateway, exchange: Exchange, which: Which) -> Upstream:
     await exchange.screen_prompt()
-    upstream = await gateway.fleet.open(which, exchange.shape.path, exchange.asked.upstream)
+    asked = exchange.asked
+    upstream = await gateway.fleet.open(
+        which, exchange.shape.path, asked.upstream, session=asked.session
+    )
     exchange.target = upstream.target  # an alias may have moved while we waited
     return upstream
 
 
-async def _open_stream(gateway: Gateway, exchange: Exchange, which: Which) -> Response:
+async def _open_stream(
+    gateway: Gateway, exchange: Exchange, which: Which, ending: ExitStack
+) -> Response:
     upstream = await _open(gateway, exchange, which)
-    return EventStream(Relay(exchange, upstream).run, headers=exchange.headers())
+    # The answer is under way until the stream has ended.
+    return EventStream(
+        Relay(exchange, upstream).run, headers=exchange.headers(), on_end=ending.pop_all().close
+    )
 
 
-async def _answer(gateway: Gateway, exchange: Exchange, which: Which) -> Response:
+async def _answer(
+    gateway: Gateway, exchange: Exchange, which: Which, ending: ExitStack
+) -> Response:
     upstream = await _open(gateway, exchange, which)
     try:
         answer = upstream.json()

@@ -6,13 +6,13 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from feedback.errors import NotFound
-from serving.cli_options import AsJson, DataDir, Yes, post_as_admin, redis_of
+from serving.cli_options import AsJson, DataDir, Yes, get_as_admin, post_as_admin, redis_of
 
 if TYPE_CHECKING:
     from serving.registry import Live
@@ -76,6 +76,37 @@ def rollback(yes: Yes = False, data: DataDir = Path(".hone"), as_json: AsJson = 
     typer.echo(
         json.dumps(answer) if as_json else f"{_live(data).aliases.get('production')} answers again"
     )
+
+
+@app.command()
+def watch(
+    follow: Annotated[bool, typer.Option(help="Go on when no swap is under way.")] = True,
+    data: DataDir = Path(".hone"),
+) -> None:
+    """What answers, what each engine has, and how far a swap is: a line at every change."""
+    shown: list[str] = []
+    while True:
+        state = get_as_admin("/policy", data_dir=data)
+        lines = _state_lines(state)
+        if lines != shown:
+            typer.echo(time.strftime("%H:%M:%S ") + "\n         ".join(lines))
+            shown = lines
+        if not follow and state["rollout"] is None:
+            return
+        time.sleep(0.2)
+
+
+def _state_lines(state: dict[str, Any]) -> list[str]:
+    production, rollout = state["production"], state["rollout"]
+    lines = [f"production {production['version'] if production else 'none'}"]
+    if rollout is not None:
+        lines[0] += f", on its way: {rollout['version']}"
+    for engine in state["engines"]:
+        is_held = engine["url"] in (rollout or {}).get("held", ())
+        doing = " ".join(["swapping"] * engine["swapping"] + ["held"] * is_held)
+        loaded = " ".join(entry["version"] for entry in engine["loaded"])
+        lines.append(f"{engine['url']}  {loaded if engine['reachable'] else 'away'}  {doing}")
+    return lines
 
 
 def _live(data: Path) -> Live:

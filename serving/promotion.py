@@ -1,8 +1,7 @@
 """A version goes live, or the one before it comes back: engines and registry together.
 
 An adapter is loaded on every engine first and meant by `production` after, so that nothing waits.
-Full weights replace what an engine runs, so there it is the other way round: the alias moves,
-requests wait for the weights, and the alias moves back if an engine refuses them.
+Full weights replace what an engine runs, so they take longer: see rollouts.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from feedback.errors import Conflict, HoneError
+from feedback.errors import Conflict
 from feedback.events import Audit, new_id
 from serving.gateway import Gateway
 from serving.registry import PREVIOUS, PRODUCTION, PolicyRecord
@@ -39,28 +38,11 @@ async def roll_back(gateway: Gateway, *, actor: str) -> PolicyRecord:
 async def _make_live(gateway: Gateway, record: PolicyRecord) -> None:
     live = await asyncio.to_thread(gateway.registry.snapshot)
     now = live.resolve(PRODUCTION)
-    kinds = {record.kind, now.kind if now is not None else record.kind}
-    if "full" in kinds:
-        await _move_alias_first(gateway, record, now)
+    if now is not None and "full" in (record.kind, now.kind):
+        await gateway.rollouts.make_live(record)
         return
     await gateway.fleet.load_everywhere(record)
-    await _point(gateway, record.version)
-
-
-async def _move_alias_first(
-    gateway: Gateway, record: PolicyRecord, now: PolicyRecord | None
-) -> None:
-    await _point(gateway, record.version)
-    try:
-        await gateway.fleet.load_everywhere(record)
-    except HoneError:
-        if now is not None:
-            await _point(gateway, now.version)
-        raise
-
-
-async def _point(gateway: Gateway, version: str) -> None:
-    await asyncio.to_thread(gateway.registry.promote, version)
+    await asyncio.to_thread(gateway.registry.promote, record.version)
     await gateway.refresher.refresh()
 
 

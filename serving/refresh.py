@@ -17,6 +17,7 @@ import redis.asyncio
 
 from feedback import keys
 from feedback.errors import Conflict
+from feedback.events import new_id
 from serving.auth import Authenticator
 from serving.limits import WINDOW_S, RateLimiter, Window
 from serving.metrics import Metrics
@@ -25,6 +26,7 @@ from serving.registry import BASE, PRODUCTION, Live, Registry
 log = logging.getLogger(__name__)
 
 _EVERY_S = 0.3
+_SILENT_AFTER_S = 5.0
 AWAY = (redis.RedisError, OSError)
 
 
@@ -43,6 +45,7 @@ class Refresher:
         self.production_since: float | None = None  # unix seconds, as seen by this process
         self.has_redis = False
         self.base_conflict: str | None = None
+        self._id = new_id("gw_")  # this gateway, among those that share the limits
         self._client = client
         self._registry = Registry(client)
         self._authenticator = authenticator
@@ -69,9 +72,10 @@ class Refresher:
             await self._refresh()
 
     async def _refresh(self) -> None:
-        sent = self._limiter.unsent(now=time.time())
+        sent, under_way = self._limiter.unsent(now=time.time()), self._limiter.under_way()
         try:
-            live, stored, totals = await asyncio.to_thread(self._exchange, sent)
+            live, stored = await asyncio.to_thread(self._read)
+            totals, elsewhere = await asyncio.to_thread(self._share, sent, under_way)
         except AWAY as error:
             if self.has_redis:
                 log.warning("redis is away, going on with what is known: %s", error)
@@ -79,7 +83,7 @@ class Refresher:
             self._limiter.redis_is_away()
         else:
             self.has_redis = True
-            self._limiter.settle(sent, totals)
+            self._limiter.settle(sent, totals, elsewhere)
             self._authenticator.update(stored)
             self._take_over(live)
         self._metrics.redis_up.set(self.has_redis)
@@ -99,19 +103,43 @@ class Refresher:
         else:
             await self.refresh()
 
-    def _exchange(
-        self, sent: dict[Window, int]
-    ) -> tuple[Live, dict[bytes, bytes], dict[Window, int]]:
+    def _read(self) -> tuple[Live, dict[bytes, bytes]]:
         stored = cast("dict[bytes, bytes]", self._client.hgetall(keys.API_KEYS))
-        totals: dict[Window, int] = {}
-        if sent:
-            pipe = self._client.pipeline(transaction=False)
-            for (key_id, window), amount in sent.items():
-                name = keys.limits(key_id, window)
-                pipe.incrby(name, amount)
-                pipe.expire(name, 2 * WINDOW_S)
-            totals = dict(zip(sent, pipe.execute()[::2], strict=True))
-        return self._registry.snapshot(), stored, totals
+        return self._registry.snapshot(), stored
+
+    def _share(
+        self, sent: dict[Window, int], under_way: dict[str, int]
+    ) -> tuple[dict[Window, int], dict[str, int]]:
+        """Tell Redis what this gateway has counted; learn the sums, and the others' answers."""
+        if not sent and not under_way:
+            return {}, {}
+        now = time.time()
+        pipe = self._client.pipeline(transaction=False)
+        for (key_id, what, window), amount in sent.items():
+            name = keys.limits(key_id, what, window)
+            pipe.incrby(name, amount)
+            pipe.expire(name, 2 * WINDOW_S)
+        for key_id, count in under_way.items():
+            name = keys.under_way(key_id)
+            pipe.hset(name, self._id, f"{count}@{now:.0f}")
+            pipe.expire(name, WINDOW_S)
+            pipe.hgetall(name)
+        replies = pipe.execute()
+        counters, answers = replies[: 2 * len(sent) : 2], replies[2 * len(sent) + 2 :: 3]
+        elsewhere = {
+            key_id: self._others(entries, now=now)
+            for key_id, entries in zip(under_way, answers, strict=True)
+        }
+        return dict(zip(sent, counters, strict=True)), elsewhere
+
+    def _others(self, entries: dict[bytes, bytes], *, now: float) -> int:
+        """Answers under way at the other gateways; one that has gone silent counts no more."""
+        total = 0
+        for gateway, entry in entries.items():
+            count, _, seen = entry.partition(b"@")
+            if gateway.decode() != self._id and now - float(seen) < _SILENT_AFTER_S:
+                total += int(count)
+        return total
 
     def _take_over(self, live: Live) -> None:
         before = self.live.resolve(PRODUCTION)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import cast
 
 import redis
@@ -30,6 +30,15 @@ redis.call('PUBLISH', KEYS[2], ARGV[1])
 return old
 """
 
+# KEYS: aliases, channel, rollout. ARGV: production, previous ("" = none). The rollout is over.
+_RESTORE = """
+redis.call('HSET', KEYS[1], 'production', ARGV[1])
+if ARGV[2] == '' then redis.call('HDEL', KEYS[1], 'previous')
+else redis.call('HSET', KEYS[1], 'previous', ARGV[2]) end
+redis.call('DEL', KEYS[3])
+redis.call('PUBLISH', KEYS[2], ARGV[1])
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyRecord:
@@ -45,11 +54,23 @@ class PolicyRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """Full weights on their way to the engines. Written by the gateway that holds the lease."""
+
+    version: str
+    production: str  # what the aliases meant before, and mean again if an engine refuses
+    previous: str | None
+    started: float  # unix seconds
+    held: tuple[str, ...] = ()  # URLs of engines that get no requests, so that they can reload
+
+
+@dataclass(frozen=True, kw_only=True)
 class Live:
     """The registry at one moment."""
 
     policies: dict[str, PolicyRecord]
     aliases: dict[str, str]  # alias -> version
+    rollout: Rollout | None = None
 
     def resolve(self, name: str) -> PolicyRecord | None:
         """The version that a name means: an alias, or a version."""
@@ -67,12 +88,14 @@ class Registry:
         pipe = self._redis.pipeline(transaction=True)
         pipe.hgetall(keys.POLICIES)
         pipe.hgetall(keys.ALIASES)
-        policies, aliases = pipe.execute()
+        pipe.get(keys.ROLLOUT)
+        policies, aliases, rollout = pipe.execute()
         return Live(
             policies={
                 name.decode(): PolicyRecord(**json.loads(data)) for name, data in policies.items()
             },
             aliases={name.decode(): version.decode() for name, version in aliases.items()},
+            rollout=_rollout(rollout) if rollout else None,
         )
 
     def policies(self) -> dict[str, PolicyRecord]:
@@ -132,10 +155,47 @@ class Registry:
         )
         return old.decode() if old else None
 
-    def rollback(self) -> str:
-        """Make `previous` production again. Returns the version now in production."""
-        previous = cast("bytes | None", self._redis.hget(keys.ALIASES, PREVIOUS))
-        if previous is None:
-            raise Conflict("there is no previous version to roll back to")
-        self.promote(previous.decode())
-        return previous.decode()
+    def begin_rollout(self, version: str) -> Rollout:
+        """Full weights are on their way. Raises Conflict while others are."""
+        live = self.snapshot()
+        rollout = Rollout(
+            version=version,
+            production=live.aliases[PRODUCTION],
+            previous=live.aliases.get(PREVIOUS),
+            started=time.time(),
+        )
+        if not self._redis.set(keys.ROLLOUT, json.dumps(asdict(rollout)), nx=True):
+            raise Conflict("other weights are on their way to the engines; try again in a minute")
+        return rollout
+
+    def hold(self, rollout: Rollout, *urls: str) -> None:
+        """No requests for these engines; for all others again."""
+        held = json.dumps(asdict(replace(rollout, held=urls)))
+        self._redis.set(keys.ROLLOUT, held, xx=True)
+        self._redis.publish(keys.LIVE_CHANNEL, rollout.version)
+
+    def end_rollout(self) -> None:
+        """All engines have the weights."""
+        self._redis.delete(keys.ROLLOUT)
+
+    def undo_rollout(self, rollout: Rollout) -> None:
+        """The aliases mean what they meant before it."""
+        names = (keys.ALIASES, keys.LIVE_CHANNEL, keys.ROLLOUT)
+        self._redis.eval(_RESTORE, 3, *names, rollout.production, rollout.previous or "")
+
+    def lease_rollout(self, owner: str, *, ttl_s: int) -> bool:
+        """Have the rollout for oneself, or for longer. False while another gateway has it."""
+        if self._redis.set(keys.ROLLOUT_LEASE, owner, ex=ttl_s, nx=True):
+            return True
+        if self._redis.get(keys.ROLLOUT_LEASE) != owner.encode():
+            return False
+        return bool(self._redis.expire(keys.ROLLOUT_LEASE, ttl_s))
+
+    def release_rollout(self) -> None:
+        """For whoever comes next."""
+        self._redis.delete(keys.ROLLOUT_LEASE)
+
+
+def _rollout(data: bytes) -> Rollout:
+    fields = json.loads(data)
+    return Rollout(**{**fields, "held": tuple(fields["held"])})

@@ -18,6 +18,7 @@ from serving import field_checks as checks
 from serving.field_checks import Check
 
 MAX_CHOICES = 9  # K of the paper's rankings
+_SESSION_CHARS = 512
 _MAX_CHARS_PER_TOKEN = 16  # longer texts cannot fit the model; refused before moderation reads them
 
 
@@ -36,6 +37,12 @@ class Asked:
     store: bool | None  # None: as the key says
     end_user: str | None
     metadata: dict[str, str]
+
+    @property
+    def session(self) -> bytes:
+        """What this request has in common with others whose prompts begin alike."""
+        beginning = self.texts[0][:_SESSION_CHARS] if self.texts else ""
+        return f"{self.end_user}:{beginning}".encode()
 
 
 def parse_chat(body: bytes, *, max_tokens: int) -> Asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -38,8 +39,12 @@ class Candidate(Protocol):
 
     def can_serve(self, version: str) -> bool: ...
 
+    def has_room(self) -> bool: ...
+
 
 C = TypeVar("C", bound=Candidate)
+
+_AFFINITY_SLACK = 4  # requests in flight that a warm prefix cache is worth
 
 
 def resolve(model: str, live: Live) -> Target:
@@ -59,14 +64,24 @@ def resolve(model: str, live: Live) -> Target:
     )
 
 
-def pick(engines: Iterable[C], version: str, *, avoid: Collection[str] = ()) -> C | None:
-    """The engine with the fewest requests in flight among those that have the version loaded.
+def pick(
+    engines: Iterable[C], version: str, *, session: bytes = b"", avoid: Collection[str] = ()
+) -> C | None:
+    """An engine that has the version loaded, and room: of those with about the fewest requests in
+    flight the one that this session had before, since its prefix cache knows the conversation.
 
     `avoid`: URLs that failed this request already; taken only when there is no other.
     """
-    able = [engine for engine in engines if engine.can_serve(version)]
-    fresh = [engine for engine in able if engine.url not in avoid]
-    return min(fresh or able, key=lambda engine: engine.in_flight, default=None)
+    able = [engine for engine in engines if engine.can_serve(version) and engine.has_room()]
+    able = [engine for engine in able if engine.url not in avoid] or able
+    if len(able) <= 1:
+        return able[0] if able else None
+    fewest = min(engine.in_flight for engine in able)
+    near = [engine for engine in able if engine.in_flight <= fewest + _AFFINITY_SLACK]
+    if not session:
+        return min(near, key=lambda engine: engine.in_flight)
+    # Rendezvous hashing: an engine that comes or goes moves only its own sessions.
+    return max(near, key=lambda engine: zlib.crc32(engine.url.encode() + session))
 
 
 def wanted_versions(live: Live) -> list[PolicyRecord]:

@@ -54,6 +54,12 @@ class ServingSettings(BaseSettings):
     default_requests_per_minute: int = Field(
         default=600, ge=1, description="Limit of a key that was made without one."
     )
+    default_tokens_per_minute: int = Field(
+        default=1_000_000, ge=1, description="Tokens read and written, of a key made without one."
+    )
+    default_max_concurrent: int = Field(
+        default=256, ge=1, description="Answers under way at a time, of a key made without one."
+    )
     limit_share_without_redis: float = Field(
         default=0.5,
         gt=0,
@@ -90,7 +96,14 @@ class ServingSettings(BaseSettings):
     engine_wait_s: float = Field(
         default=10.0,
         gt=0,
-        description="How long a request waits for a version that an engine is loading, seconds.",
+        description="How long a request waits for room on an engine, or for a version that one is "
+        "loading, seconds.",
+    )
+    max_in_flight: int = Field(
+        default=256, ge=1, description="Requests of one gateway on one engine; more wait."
+    )
+    max_waiting: int = Field(
+        default=512, ge=0, description="Requests that wait for room; more are answered 503."
     )
 
     @field_validator("base_model", mode="after")

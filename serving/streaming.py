@@ -40,9 +40,14 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, write_all: Callable[[Write], Awaitable[None]], *, headers: Mapping[str, str]
+        self,
+        write_all: Callable[[Write], Awaitable[None]],
+        *,
+        headers: Mapping[str, str],
+        on_end: Callable[[], None],
     ) -> None:
         self._write_all = write_all
+        self._on_end = on_end
         self.status_code = 200
         self.background = None
         # x-should-retry: sampling has begun, so a client must not ask twice by itself.
@@ -57,11 +62,14 @@ class EventStream(Response):
         async def write(data: bytes) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
-        await send(
-            {"type": "http.response.start", "status": 200, "headers": list(self.raw_headers)}
-        )
-        await until_disconnect(receive, self._write_all(write))
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        try:
+            await send(
+                {"type": "http.response.start", "status": 200, "headers": list(self.raw_headers)}
+            )
+            await until_disconnect(receive, self._write_all(write))
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._on_end()
 
 
 async def until_disconnect(receive: Receive, work: Awaitable[Any]) -> Any:

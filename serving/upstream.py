@@ -21,11 +21,12 @@ class Upstream:
     """Either `json()` or `events()` is read, once; `close()` ends the engine's work on it."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, *, target: Target, on_close: Callable[[], None]
+        self, response: aiohttp.ClientResponse, *, target: Target, on_close: Callable[[bool], None]
     ) -> None:
         self.target = target  # what was asked of the engine
         self._response = response
-        self._on_close: Callable[[], None] | None = on_close
+        self._on_close: Callable[[bool], None] | None = on_close  # told whether the engine failed
+        self._has_failed = False
         self._first = b""
         self.is_done = False  # the engine said [DONE]
         self.version: str | None = response.headers.get(FIRST_HEADER)
@@ -35,15 +36,17 @@ class Upstream:
         """Wait for a good answer: all of it, or the first bytes of a stream. Raises what a bad one
         means."""
         if self._response.status != 200:
-            raise await _error(self._response)
+            error = await _error(self._response)
+            self._has_failed = isinstance(error, Unavailable)
+            raise error
         is_stream = self._response.content_type == "text/event-stream"
         content = self._response.content
         try:
             self._first = await (content.readany() if is_stream else content.read())
         except _BROKEN as error:
-            raise _broke_off(error) from error
+            raise self._failed(f"broke off: {type(error).__name__}") from error
         if not self._first or self._first.startswith(b'data: {"error"'):
-            raise Unavailable("the engine ended without an answer", retry_after_s=5)
+            raise self._failed("ended without an answer")
 
     def json(self) -> dict[str, Any]:
         """The answer, where it is no stream."""
@@ -62,15 +65,15 @@ class Upstream:
                     yield chunks
                 data = await self._response.content.readany()
         except _BROKEN as error:
-            raise _broke_off(error) from error
+            raise self._failed(f"broke off: {type(error).__name__}") from error
         if not self.is_done:
-            raise Unavailable("the engine ended in the middle of an answer", retry_after_s=5)
+            raise self._failed("ended in the middle of an answer")
 
     def close(self) -> None:
         """Break the connection off unless the answer was read to its end. Repeating is harmless."""
         self._response.close()
         if self._on_close is not None:
-            self._on_close()
+            self._on_close(self._has_failed)
             self._on_close = None
 
     def _chunk(self, block: bytes) -> dict[str, Any] | None:
@@ -85,12 +88,12 @@ class Upstream:
             return None
         chunk: dict[str, Any] = orjson.loads(block[6:])
         if "error" in chunk:
-            raise Unavailable(f"the engine failed: {chunk['error'].get('message')}")
+            raise self._failed(f"failed: {chunk['error'].get('message')}")
         return chunk
 
-
-def _broke_off(error: BaseException) -> Unavailable:
-    return Unavailable(f"the engine broke off: {type(error).__name__}", retry_after_s=5)
+    def _failed(self, how: str) -> Unavailable:
+        self._has_failed = True
+        return Unavailable(f"the engine {how}", retry_after_s=5)
 
 
 async def _error(response: aiohttp.ClientResponse) -> HoneError:

@@ -73,6 +73,8 @@ class FakeEngine(Served):
         self.bodies: list[dict[str, Any]] = []  # generation requests, as they came
         self.calls: list[str] = []  # changes of what is loaded
         self.refuse: dict[str, str] = {}  # version -> reason
+        self.full: set[str] = set()  # versions that are full weights: they replace all others
+        self.load_delay_s = 0.0
         self.fail_next = 0  # generation requests to answer with a 500
         self.break_next = 0  # streams to cut after three chunks
         self.chunk_delay_s = 0.0
@@ -105,9 +107,13 @@ class FakeEngine(Served):
         wanted = await request.json()
         version = wanted["version"]
         self.calls.append(f"load {version}")
+        await asyncio.sleep(self.load_delay_s)
         if version in self.refuse:
             return _error(409, self.refuse[version], code="policy_refused")
-        self.loaded[version] = _entry(version, "adapter", wanted["digest"])
+        kind = "full" if version in self.full else "adapter"
+        if kind == "full" or version == "policy-0000":
+            self.loaded.clear()
+        self.loaded[version] = _entry(version, kind, wanted["digest"])
         return web.json_response({"version": version, "digest": wanted["digest"]})
 
     async def _unload(self, request: web.Request) -> web.Response:
@@ -201,6 +207,7 @@ class FakeModeration(Served):
         super().__init__()
         self.inputs: list[str] = []
         self.is_away = False
+        self.drop_next = 0  # requests whose connection is closed without an answer
         self.word = "attack"
 
     def routes(self) -> None:
@@ -211,6 +218,10 @@ class FakeModeration(Served):
         return web.json_response({"status": "ok"}, status=503 if self.is_away else 200)
 
     async def _moderations(self, request: web.Request) -> web.Response:
+        if self.drop_next:
+            self.drop_next -= 1
+            assert request.transport is not None
+            request.transport.close()
         if self.is_away:
             return _error(503, "away")
         body = await request.json()

@@ -155,19 +155,21 @@ def test_published_adapters_that_no_alias_means_make_room(
 
 
 def test_with_two_engines_one_may_die(
-    start_gateway: Callable[..., Running], redis_url: str, engine: FakeEngine
+    start_gateway: Callable[..., Running], redis_url: str
 ) -> None:
-    other = FakeEngine()
-    other.start()
-    gateway = start_gateway(redis_url, engine, other)
-    for _ in range(4):
-        served_by(gateway)
-    assert engine.bodies
-    other.stop()
+    one, other = engines = [FakeEngine(), FakeEngine()]
+    for served in engines:
+        served.start()
+    gateway = start_gateway(redis_url, *engines)
+    served_by(gateway)
+    busy, idle = (one, other) if one.bodies else (other, one)  # a session stays where it began
+    busy.stop()
     for _ in range(10):
         assert served_by(gateway) == "policy-0000"
+    assert len(idle.bodies) == 10
     health = httpx2.get(f"{gateway.url}/readyz")
     assert health.json()["status"] == "ready"
+    idle.stop()
 
 
 def test_without_an_engine_the_gateway_is_alive_but_not_ready(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import redis
@@ -48,6 +49,30 @@ def test_weak_keys_and_unknown_scopes_are_refused(client: redis.Redis) -> None:
 def test_revoking_what_is_not_there_is_not_found(client: redis.Redis) -> None:
     with pytest.raises(NotFound):
         auth.revoke_key(client, "key_nobody")
+    with pytest.raises(NotFound):
+        auth.rotate_key(client, "key_nobody", grace_s=0)
+
+
+async def test_a_rotated_key_has_a_new_secret_and_the_old_one_works_until_its_grace_is_over(
+    redis_url: str, client: redis.Redis
+) -> None:
+    old, record = auth.create_key(client, name="app", scopes=("infer",))
+    new, rotated = auth.rotate_key(client, record.id, grace_s=0.3)
+    assert rotated == record
+    assert [key.id for key in auth.list_keys(client)] == [record.id]
+    async with connect_async(redis_url) as shared:
+        authenticator = Authenticator(shared)
+        await known(client, authenticator)
+        assert (await authenticator.identify(new)).id == record.id
+        assert (await authenticator.identify(old)).id == record.id
+        time.sleep(0.35)
+        with pytest.raises(Unauthorized):
+            await authenticator.identify(old)
+        assert (await authenticator.identify(new)).id == record.id
+    auth.rotate_key(client, record.id, grace_s=60)
+    assert client.hlen(keys.API_KEYS) == 2  # the first secret, over by then, is gone
+    auth.revoke_key(client, record.id)
+    assert client.hlen(keys.API_KEYS) == 0
 
 
 async def test_a_new_key_works_before_the_next_refresh(redis_url: str, client: redis.Redis) -> None:

@@ -12,6 +12,8 @@ from feedback.connection import connect
 from feedback.errors import NotFound
 from serving.cli import app
 from serving.registry import PolicyRecord, Registry
+from tests.serving.conftest import Running
+from tests.serving.fake_engine import FakeEngine
 
 
 @pytest.fixture
@@ -31,6 +33,25 @@ def test_a_key_is_made_listed_without_its_secret_and_revoked(hone: CliRunner) ->
     assert "ann" in hone.invoke(app, ["keys", "list"]).stdout
     assert "revoked" in hone.invoke(app, ["keys", "revoke", made["id"]]).stdout
     assert json.loads(hone.invoke(app, ["keys", "list", "--json"]).stdout) == []
+
+
+def test_a_rotated_key_is_shown_once_more(hone: CliRunner) -> None:
+    made = json.loads(hone.invoke(app, ["keys", "create", "--name", "x", "--json"]).stdout)
+    rotated = hone.invoke(app, ["keys", "rotate", made["id"], "--grace", "0", "--json"])
+    again = json.loads(rotated.stdout)
+    assert again["id"] == made["id"]
+    assert again["key"] != made["key"]
+
+
+def test_watching_says_what_answers_and_what_each_engine_has(
+    gateway: Running, engine: FakeEngine, tmp_path: Path
+) -> None:
+    ready = {"url": gateway.url, "admin_key": gateway.admin_secret}
+    (tmp_path / "ready.json").write_text(json.dumps(ready))
+    watch = ["policies", "watch", "--no-follow", "--data", str(tmp_path)]
+    shown = CliRunner().invoke(app, watch).stdout
+    assert "production policy-0000" in shown
+    assert f"{engine.url}  policy-0000" in shown
 
 
 def test_a_key_without_scope_may_infer_and_no_more(hone: CliRunner) -> None:

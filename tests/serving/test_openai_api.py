@@ -252,6 +252,15 @@ def test_a_blocked_prompt_is_not_answered_and_not_retried(
     assert event.blocked == ["violence"]  # type: ignore[union-attr]
 
 
+def test_moderation_is_asked_again_when_it_closes_a_connection(
+    gateway: Running, moderation: FakeModeration
+) -> None:
+    moderation.drop_next = 1
+    answer = gateway.openai().chat.completions.create(model="policy", messages=HELLO)
+    assert answer.choices[0].finish_reason == "stop"
+    assert moderation.drop_next == 0
+
+
 def test_without_moderation_there_is_no_answer(
     gateway: Running, moderation: FakeModeration
 ) -> None:

@@ -36,13 +36,31 @@ def test_promoting_twice_keeps_the_previous_version(registry: Registry) -> None:
     assert registry.aliases()["previous"] == "policy-0000"
 
 
-def test_a_rollback_brings_the_previous_version_back(registry: Registry) -> None:
-    with pytest.raises(Conflict):
-        registry.rollback()
-    registry.add(record("policy-0001"))
-    registry.promote("policy-0001")
-    assert registry.rollback() == "policy-0000"
-    assert registry.aliases() == {"production": "policy-0000", "previous": "policy-0001"}
+def test_a_rollout_that_is_undone_leaves_the_aliases_as_they_were(registry: Registry) -> None:
+    for version in ("policy-0001", "policy-0002"):
+        registry.add(record(version))
+    for production, previous in (("policy-0000", None), ("policy-0001", "policy-0000")):
+        registry.promote(production)
+        rollout = registry.begin_rollout("policy-0002")
+        assert (rollout.production, rollout.previous) == (production, previous)
+        with pytest.raises(Conflict):
+            registry.begin_rollout("policy-0001")
+        registry.hold(rollout, "http://a")
+        assert registry.snapshot().rollout == dataclasses.replace(rollout, held=("http://a",))
+        registry.promote("policy-0002")
+        registry.undo_rollout(rollout)
+        live = registry.snapshot()
+        assert live.rollout is None
+        assert live.aliases.get("previous") == previous
+        assert live.aliases["production"] == production
+
+
+def test_one_gateway_at_a_time_has_the_rollout(registry: Registry) -> None:
+    assert registry.lease_rollout("a", ttl_s=5)
+    assert not registry.lease_rollout("b", ttl_s=5)
+    assert registry.lease_rollout("a", ttl_s=5)
+    registry.release_rollout()
+    assert registry.lease_rollout("b", ttl_s=5)
 
 
 def test_a_published_version_is_never_overwritten(registry: Registry) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
@@ -49,8 +50,13 @@ class Seen:
     in_flight: int = 0
     versions: set[str] = field(default_factory=lambda: {"policy-0002"})
 
+    is_full: bool = False
+
     def can_serve(self, version: str) -> bool:
         return version in self.versions
+
+    def has_room(self) -> bool:
+        return not self.is_full
 
 
 def test_the_engine_with_the_fewest_requests_answers() -> None:
@@ -75,3 +81,24 @@ def test_engines_want_production_first_and_no_full_weights_but_productions() -> 
         aliases={"production": "policy-0004", "previous": "policy-0002"},
     )
     assert [r.version for r in wanted_versions(full)] == ["policy-0004", "policy-0002"]
+
+
+def test_a_session_stays_with_its_engine_while_that_is_not_much_busier() -> None:
+    engines = [Seen("a"), Seen("b"), Seen("c")]
+    home = {s: pick(engines, "policy-0002", session=b"%d" % s) for s in range(60)}
+    counts = Counter(engine.url for engine in home.values() if engine)
+    assert set(counts) == {"a", "b", "c"}
+    assert min(counts.values()) > 5
+    engines[0].in_flight = 3
+    assert home == {s: pick(engines, "policy-0002", session=b"%d" % s) for s in range(60)}
+    engines[0].in_flight = 9
+    moved = {s: pick(engines, "policy-0002", session=b"%d" % s) for s in range(60)}
+    assert engines[0] not in moved.values()
+    assert all(moved[s] is e for s, e in home.items() if e is not engines[0])
+
+
+def test_a_full_engine_is_not_picked() -> None:
+    engines = [Seen("a", is_full=True), Seen("b", 7)]
+    assert pick(engines, "policy-0002") is engines[1]
+    engines[1].is_full = True
+    assert pick(engines, "policy-0002") is None
