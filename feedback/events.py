@@ -115,7 +115,7 @@ class RoundChanged:
     id: str
     created: float
     round_id: str
-    what: str  # started | step_done | failed | gate_refused | published | finished
+    what: str  # started | step_done | finished | refused | failed | cancelled
     detail: dict[str, Any] = field(default_factory=dict)
 
 

@@ -28,6 +28,10 @@ JUDGEMENTS_TRAINED = (
     PREFIX + "judgements_trained"
 )  # string: feedback stream id of the last snapshot
 
+WEBHOOKS = PREFIX + "webhooks"  # hash: endpoint id -> Endpoint as JSON (serving.webhooks)
+WEBHOOK_CURSORS = PREFIX + "webhook_cursors"  # hash: kind -> last stream id made into deliveries
+WEBHOOK_LEASE = PREFIX + "webhook_lease"  # string with TTL: token of the process that delivers
+
 KINDS = ("completions", "feedback", "moderation", "rounds", "audit")
 
 
@@ -49,6 +53,16 @@ def round_state(round_id: str) -> str:
 def rankable(tenant: str) -> str:
     """List: completion ids with n >= 2 that nobody has ranked yet, oldest first."""
     return f"{PREFIX}rankable:{tenant}"
+
+
+def webhook_due(endpoint_id: str) -> str:
+    """Zset: event id -> when it is to be posted to this endpoint (again), unix s."""
+    return f"{PREFIX}webhook_due:{endpoint_id}"
+
+
+def webhook_deliveries(endpoint_id: str) -> str:
+    """Hash: event id -> Delivery as JSON (serving.webhooks), until it is delivered or given up."""
+    return f"{PREFIX}webhook_deliveries:{endpoint_id}"
 
 
 def limits(key_id: str, what: str, window: int) -> str:

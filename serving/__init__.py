@@ -24,6 +24,8 @@ exchange         one request and its answer, until it is in the log
 streaming        server-sent events from an engine, rewritten on their way to a client
 openai_api       the routes /v1/chat/completions, /v1/completions, /v1/models, /v1/moderations
 admin            the routes of an operator: what serves, promote, roll back, keys, rounds
+webhooks         webhook endpoints, and what waits to be delivered to each
+webhook_events   which webhook events a record of the log amounts to; pure
 feedback_routes  the feedback package's routes: who may judge, who may label
 edge             what every request passes: size, ids, times, errors in OpenAI's shape
 metrics          what GET /metrics shows
