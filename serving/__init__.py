@@ -26,6 +26,7 @@ openai_api       the routes /v1/chat/completions, /v1/completions, /v1/models, /
 admin            the routes of an operator: what serves, promote, roll back, keys, rounds
 webhooks         webhook endpoints, and what waits to be delivered to each
 webhook_events   which webhook events a record of the log amounts to; pure
+webhook_delivery  posts and signs them; one process at a time, in a thread of the control worker
 feedback_routes  the feedback package's routes: who may judge, who may label
 edge             what every request passes: size, ids, times, errors in OpenAI's shape
 metrics          what GET /metrics shows

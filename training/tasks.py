@@ -11,17 +11,20 @@ import time
 from typing import Any, cast
 
 from celery import Celery
+from celery.signals import worker_shutdown
 
 from feedback import keys
 from feedback.connection import connect
 from feedback.settings import FeedbackSettings
 from serving.settings import ServingSettings
+from serving.webhook_delivery import Deliverer
 from training import worker
 from training.rounds import Rounds
 from training.schedule import decide
 from training.settings import TrainingSettings
 
 TICK_S = 3.0
+WEBHOOKS_S = 5.0
 _QUEUED_S = 20  # a message for the train worker that was not taken in this time is sent again
 
 app = Celery("hone", broker=FeedbackSettings().redis_url)
@@ -38,10 +41,17 @@ app.conf.update(
     broker_connection_max_retries=None,
     broker_transport_options={"global_keyprefix": "hone:celery:", "visibility_timeout": 86_400},
     beat_schedule={
-        "tick": {"task": "training.tasks.tick", "schedule": TICK_S, "options": {"expires": TICK_S}}
+        "tick": {"task": "training.tasks.tick", "schedule": TICK_S, "options": {"expires": TICK_S}},
+        "webhooks": {
+            "task": "training.tasks.deliver_webhooks",
+            "schedule": WEBHOOKS_S,
+            "options": {"expires": WEBHOOKS_S},
+        },
     },
     timezone="UTC",
 )
+
+_deliverer = Deliverer(FeedbackSettings().redis_url)
 
 
 def open_rounds() -> Rounds:
@@ -72,6 +82,17 @@ def tick() -> None:
         return
     if rounds.redis.set(keys.ROUND_QUEUED, active, nx=True, ex=_QUEUED_S):
         run_round.apply_async((active,), expires=_QUEUED_S)
+
+
+@app.task(name="training.tasks.deliver_webhooks")
+def deliver_webhooks() -> None:
+    """See to it that somebody delivers: a thread here, unless another worker holds the lease."""
+    _deliverer.ensure_running()
+
+
+@worker_shutdown.connect
+def _stop_delivering(**_signal: Any) -> None:
+    _deliverer.stop()
 
 
 @app.task(name="training.tasks.run_round", bind=True)
