@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from feedback.errors import HoneError
-from serving import key_commands, policy_commands
+from serving import key_commands, policy_commands, webhook_commands
 from serving.cli_options import AsJson, DataDir, Port
 
 # Rich help and rich tracebacks cost 0.2 s of imports and say no more.
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(key_commands.app, name="keys")
 app.add_typer(policy_commands.app, name="policies")
+app.add_typer(webhook_commands.app, name="webhooks")
 
 
 def main() -> None:
