@@ -309,6 +309,7 @@ def test_one_process_delivers_and_another_takes_over(
     receiver: Receiver, client: redis.Redis, webhooks: Webhooks, start: Start
 ) -> None:
     webhooks.add(f"{receiver.url}/hook")
+    receiver.delay_s = 0.05  # time enough for a second one to post the same
     first = start()
     wait_until(lambda: client.exists(keys.WEBHOOK_LEASE))
     second = start()
