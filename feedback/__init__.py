@@ -7,6 +7,7 @@ events       the frozen records of the log, their ids, and how an old schema is 
 judgements   rankings, comparisons, ratings, demonstrations: shapes that cannot hold nonsense
 connection   Redis clients with the time-outs that blocking reads and slow fsyncs need
 eventlog     append once, look up, read in order (Redis Streams)
+stored       stored chat completions: paged by filters, metadata replaced, erased for good
 outbox       events kept in SQLite while Redis is away
 journal      the gateway's way to the log: Redis, else the outbox; drains in order, exactly once
 snapshot     a frozen dataset for one round: each judgement once

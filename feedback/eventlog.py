@@ -1,27 +1,49 @@
-"""The log on Redis Streams: append once, look up by id, read in order.
+"""The log on Redis Streams: append once, look up by id, read in order, erase.
 
 One script appends and indexes atomically, so that an event sent twice (a client's retry, a drained
-outbox, a lost reply) is in the stream once.
+outbox, a lost reply) is in the stream once. Another erases: the id stays in the index, marked, so that
+a copy that waits in some outbox does not bring the text back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 import redis
 import redis.asyncio
 
 from feedback import keys
-from feedback.events import Event, decode, encode
+from feedback.events import Completion, Event, decode, encode
 
-# KEYS: stream, index. ARGV: event id, JSON. Returns the entry id and 1 if it was there already.
+ERASED = b"erased"  # in the index, where the entry id of an event was
+
+# KEYS: stream, index, then the sorted sets that list the event. ARGV: event id, JSON.
+# Returns the entry id and 1 if it was there already.
 _APPEND_ONCE = """
 local known = redis.call('HGET', KEYS[2], ARGV[1])
 if known then return {known, 1} end
 local entry = redis.call('XADD', KEYS[1], '*', 'e', ARGV[2])
 redis.call('HSET', KEYS[2], ARGV[1], entry)
+for i = 3, #KEYS do redis.call('ZADD', KEYS[i], 0, ARGV[1]) end
 return {entry, 0}
+"""
+
+# KEYS: stream, index, replaced metadata, rankable, leases, lease holders, then the sorted sets that list
+# the event. ARGV: event id, the mark, the replaced metadata that the sets were worked out from.
+# Returns 0 if that has changed meanwhile, or the event is not there.
+_ERASE = """
+local entry = redis.call('HGET', KEYS[2], ARGV[1])
+if not entry or entry == ARGV[2] then return 0 end
+if (redis.call('HGET', KEYS[3], ARGV[1]) or '') ~= ARGV[3] then return 0 end
+redis.call('XDEL', KEYS[1], entry)
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+redis.call('HDEL', KEYS[3], ARGV[1])
+redis.call('LREM', KEYS[4], 0, ARGV[1])
+redis.call('ZREM', KEYS[5], ARGV[1])
+redis.call('HDEL', KEYS[6], ARGV[1])
+for i = 7, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
+return 1
 """
 
 _PAGE = 500
@@ -33,20 +55,22 @@ Rows = list[tuple[bytes, dict[bytes, bytes]]]
 def append(client: redis.Redis, event: Event) -> bool:
     """Append from a worker. True if the event is new. Durable when Redis runs `appendfsync
     always`."""
-    reply = client.eval(_APPEND_ONCE, 2, *_arguments(event))
+    names = _names(event)
+    reply = client.eval(_APPEND_ONCE, len(names), *names, event.id, encode(event))
     return not reply[1]
 
 
 async def append_async(client: redis.asyncio.Redis, event: Event) -> bool:
     """Append from the gateway. True if the event is new."""
-    reply = await client.eval(_APPEND_ONCE, 2, *_arguments(event))
+    names = _names(event)
+    reply = await client.eval(_APPEND_ONCE, len(names), *names, event.id, encode(event))
     return not reply[1]
 
 
 def get(client: redis.Redis, kind: str, event_id: str) -> Event | None:
     """One event by its id."""
     entry = client.hget(keys.index(kind), event_id)
-    if entry is None:
+    if entry is None or entry == ERASED:
         return None
     rows = cast(Rows, client.xrange(keys.stream(kind), entry, entry))
     return decode(kind, rows[0][1][b"e"]) if rows else None
@@ -54,11 +78,54 @@ def get(client: redis.Redis, kind: str, event_id: str) -> Event | None:
 
 async def get_async(client: redis.asyncio.Redis, kind: str, event_id: str) -> Event | None:
     """One event by its id, for the gateway."""
-    entry = await client.hget(keys.index(kind), event_id)
-    if entry is None:
-        return None
-    rows = cast(Rows, await client.xrange(keys.stream(kind), entry, entry))
-    return decode(kind, rows[0][1][b"e"]) if rows else None
+    entry = cast("bytes | None", await client.hget(keys.index(kind), event_id))
+    return (await at_entries(client, kind, [entry]))[0]
+
+
+async def at_entries(
+    client: redis.asyncio.Redis, kind: str, entries: Sequence[bytes | None]
+) -> list[Event | None]:
+    """The events at these values of the index, in one round trip; None where there is none."""
+    there = [entry for entry in entries if entry is not None and entry != ERASED]
+    if not there:
+        return [None] * len(entries)
+    pipe = client.pipeline(transaction=False)
+    for entry in there:
+        pipe.xrange(keys.stream(kind), entry, entry)
+    found = dict(zip(there, cast("list[Rows]", await pipe.execute()), strict=True))
+    rows = [found.get(entry) if entry is not None else None for entry in entries]
+    return [decode(kind, row[0][1][b"e"]) if row else None for row in rows]
+
+
+async def erase_async(
+    client: redis.asyncio.Redis, completion: Completion, *, replaced_metadata: bytes
+) -> bool:
+    """Remove a completion's text, and its place in lists and in the labeling queue.
+
+    `completion.metadata` is what lists it; `replaced_metadata` is the value of STORED_METADATA that it
+    was read from, b"" for none. False: that has changed, or the completion is gone.
+    """
+    names = (
+        keys.stream(completion.kind),
+        keys.index(completion.kind),
+        keys.STORED_METADATA,
+        keys.rankable(completion.tenant),
+        keys.LEASES,
+        keys.LEASE_HOLDERS,
+        *listings(completion, completion.metadata),
+    )
+    arguments = (completion.id, ERASED, replaced_metadata)
+    return bool(await client.eval(_ERASE, len(names), *names, *arguments))
+
+
+def listings(completion: Completion, metadata: Mapping[str, str]) -> list[str]:
+    """The sorted sets that list a completion with this metadata. OpenAI lists chats only."""
+    if completion.endpoint != "chat":
+        return []
+    tenant = completion.tenant
+    pairs = [(f"metadata.{key}", value) for key, value in metadata.items()]
+    where = [("model", completion.version), *pairs]
+    return [keys.stored(tenant), *(keys.stored_where(tenant, *pair) for pair in where)]
 
 
 def read(
@@ -85,5 +152,6 @@ def count_after(client: redis.Redis, kind: str, *, after: str) -> int:
     return sum(1 for _ in read(client, kind, after=after))
 
 
-def _arguments(event: Event) -> tuple[str, str, str, bytes]:
-    return keys.stream(event.kind), keys.index(event.kind), event.id, encode(event)
+def _names(event: Event) -> list[str]:
+    names = [keys.stream(event.kind), keys.index(event.kind)]
+    return names + (listings(event, event.metadata) if isinstance(event, Completion) else [])

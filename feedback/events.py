@@ -41,6 +41,8 @@ class Choice:
     logprobs: list[float]  # behaviour log-probabilities, nats, one per token id
     finish_reason: str | None
     blocked: bool = False  # moderation withheld it from the client
+    # Chat: `content` and `tool_calls` as the client got them, where it called tools; `text` holds both.
+    message: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class Completion:
     """A request and the answers to it. Written by the gateway when `store` is not false."""
 
     kind: ClassVar[str] = "completions"
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2  # 2: Choice.message
 
     id: str  # chatcmpl-… or cmpl-…
     created: float  # unix seconds

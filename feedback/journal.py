@@ -88,6 +88,10 @@ class Journal:
             event = await eventlog.get_async(self.redis, kind, event_id)
         return event if event is not None and event.kind == kind else None
 
+    def forget(self, event_id: str) -> None:
+        """Keep an erased event no longer in memory."""
+        self._recent.pop(event_id, None)
+
     def depth(self) -> int:
         """Events that wait in the outbox."""
         return self._waiting

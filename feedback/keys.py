@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 PREFIX = "hone:"
 
 API_KEYS = PREFIX + "api_keys"  # hash: SHA-256 of the key -> ApiKey as JSON (serving.auth)
@@ -14,6 +17,9 @@ POLICY_SEQ = PREFIX + "policy_seq"  # counter: the last version number given out
 LEASES = PREFIX + "assignment_leases"  # zset: completion id of a leased set -> lease end, unix s
 LEASE_HOLDERS = PREFIX + "lease_holders"  # hash: completion id of a leased set -> labeler
 LABELED = PREFIX + "labeled"  # set: "<completion id>:<labeler>" already judged
+STORED_METADATA = (
+    PREFIX + "stored_metadata"
+)  # hash: completion id -> metadata that replaced its own
 
 ROUND_SEQ = PREFIX + "round_seq"  # counter: the last round number
 ROUND_ACTIVE = PREFIX + "round_active"  # string: id of the round under way
@@ -41,7 +47,7 @@ def stream(kind: str) -> str:
 
 
 def index(kind: str) -> str:
-    """Hash: event id -> stream entry id. Makes an append happen once, and a look-up O(1)."""
+    """Hash: event id -> stream entry id, or `erased`. Makes an append happen once, a look-up O(1)."""
     return f"{PREFIX}index:{kind}"
 
 
@@ -53,6 +59,18 @@ def round_state(round_id: str) -> str:
 def rankable(tenant: str) -> str:
     """List: completion ids with n >= 2 that nobody has ranked yet, oldest first."""
     return f"{PREFIX}rankable:{tenant}"
+
+
+def stored(tenant: str) -> str:
+    """Sorted set by name: ids of a tenant's stored chat completions; ids sort by time."""
+    return f"{PREFIX}stored:{tenant}"
+
+
+def stored_where(tenant: str, field: str, value: str) -> str:
+    """The same, of those with this `model`, or this value of `metadata.<key>`."""
+    # Hashed: a text that a client chose must not be able to spell another tenant's key.
+    digest = hashlib.sha256(json.dumps([field, value]).encode()).hexdigest()[:32]
+    return f"{PREFIX}stored_where:{digest}:{tenant}"
 
 
 def webhook_due(endpoint_id: str) -> str:

@@ -23,6 +23,7 @@ upstream         one answer of an engine, opened: status, versions, events
 exchange         one request and its answer, until it is in the log
 streaming        server-sent events from an engine, rewritten on their way to a client
 openai_api       the routes /v1/chat/completions, /v1/completions, /v1/models, /v1/moderations
+stored_completions  the routes of stored completions: list, retrieve, update, delete, messages
 admin            the routes of an operator: what serves, promote, roll back, keys, rounds
 webhooks         webhook endpoints, and what waits to be delivered to each
 webhook_events   which webhook events a record of the log amounts to; pure

@@ -10,7 +10,15 @@ from fastapi import FastAPI
 
 from feedback.settings import FeedbackSettings
 from moderation.settings import ModerationSettings
-from serving import admin, edge, feedback_routes, health, openai_api, webhook_routes
+from serving import (
+    admin,
+    edge,
+    feedback_routes,
+    health,
+    openai_api,
+    stored_completions,
+    webhook_routes,
+)
 from serving.gateway import Gateway, open_gateway
 from serving.idempotency import Idempotent
 from serving.settings import ServingSettings
@@ -41,7 +49,7 @@ def create_app(
     edge.install(app)
     app.add_middleware(Idempotent, gateway=gateway)
     app.add_middleware(edge.Edge, max_body_bytes=settings.max_body_bytes)
-    for module in (openai_api, admin, webhook_routes, health):
+    for module in (openai_api, stored_completions, admin, webhook_routes, health):
         app.include_router(module.build_router(gateway))
     app.include_router(feedback_routes.build_router(gateway, settings))
     return app

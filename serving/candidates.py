@@ -30,6 +30,8 @@ class Draft:
     is_blocked: bool = False
     is_withheld: bool = False  # the client was told that it is blocked
     num_chars: int = 0
+    content: list[str] = field(default_factory=list)  # chat: the part of the text that is no call
+    tool_calls: dict[int, dict[str, Any]] = field(default_factory=dict)  # chat: by their index
 
     @property
     def text(self) -> str:
@@ -44,7 +46,12 @@ class Draft:
             logprobs=self.logprobs,
             finish_reason=self.finish_reason,
             blocked=self.is_blocked,
+            message=self._message() if self.tool_calls else None,
         )
+
+    def _message(self) -> dict[str, Any]:
+        calls = [call for _, call in sorted(self.tool_calls.items())]
+        return {"content": "".join(self.content) or None, "tool_calls": calls}
 
 
 class Shape(ABC):
@@ -123,6 +130,14 @@ class Chat(Shape):
             text += orjson.dumps(calls).decode()
         return text
 
+    def take(self, draft: Draft, choice: dict[str, Any]) -> None:
+        super().take(draft, choice)
+        message = choice.get("delta") or choice.get("message") or {}
+        if content := message.get("content"):
+            draft.content.append(content)
+        for position, piece in enumerate(message.get("tool_calls") or ()):
+            _add(draft.tool_calls.setdefault(piece.get("index", position), {}), piece)
+
     def logprobs_of(self, choice: dict[str, Any]) -> list[float]:
         content = (choice.get("logprobs") or {}).get("content") or ()
         return [token["logprob"] for token in content]
@@ -156,3 +171,13 @@ class Text(Shape):
 
 
 CHAT, TEXT = Chat(), Text()
+
+
+def _add(call: dict[str, Any], piece: dict[str, Any]) -> None:
+    """A tool call, or the next piece of a streamed one."""
+    function = piece.get("function") or {}
+    known = call.setdefault("function", {"name": "", "arguments": ""})
+    call["id"] = piece.get("id") or call.get("id") or ""
+    call["type"] = "function"
+    known["name"] += function.get("name") or ""
+    known["arguments"] += function.get("arguments") or ""

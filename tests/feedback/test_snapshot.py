@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import redis
 
-from feedback import eventlog, snapshot
+from feedback import eventlog, snapshot, stored
 from feedback.connection import connect
 from feedback.events import Choice, Completion, Feedback
+from feedback.journal import Journal
+from feedback.settings import FeedbackSettings
 
 
 @pytest.fixture
@@ -111,6 +113,35 @@ def test_a_judgement_of_an_unknown_answer_is_left_out(client: redis.Redis, tmp_p
     assert snapshot.write(client, tmp_path, heldout_share=0.0)["skipped"] == {
         "completion_missing": 1
     }
+
+
+async def test_a_judgement_of_an_erased_answer_is_left_out_and_the_others_stay(
+    redis_url: str, client: redis.Redis, tmp_path: Path
+) -> None:
+    demonstration = Feedback(
+        id="fbk_demonstration",
+        created=1.0,
+        form="demonstration",
+        labeler="anna",
+        tenant="t",
+        completion_ids=["chatcmpl-1"],
+        body={"completion": "better", "parent": "chatcmpl-1"},
+    )
+    fill(client, completion(1), completion(2), demonstration)
+    fill(client, *(ranking(number, ["a"], ["b"], ["c"]) for number in (1, 2)))
+    settings = FeedbackSettings(redis_url=redis_url, outbox_path=tmp_path / "outbox.sqlite")
+    journal = Journal(settings)
+    await stored.erase(journal, "chatcmpl-1", tenant="t")
+    manifest = snapshot.write(client, tmp_path / "one", heldout_share=0.0)
+    assert [row["id"] for row in rows(tmp_path / "one", "rankings")] == ["fbk_2_anna"]
+    assert [row["id"] for row in rows(tmp_path / "one", "prompts")] == ["chatcmpl-2"]
+    assert rows(tmp_path / "one", "demonstrations") == []
+    assert manifest["skipped"] == {"completion_missing": 1}
+    await stored.erase(journal, "chatcmpl-2", tenant="t")  # now there is none at all
+    await journal.close()
+    manifest = snapshot.write(client, tmp_path / "two", heldout_share=0.0)
+    assert manifest["skipped"] == {"completion_missing": 2}
+    assert manifest["rankings"] == manifest["prompts"] == 0
 
 
 def test_made_again_after_an_interruption_it_holds_the_same_events(
