@@ -1,7 +1,8 @@
 """Stand-ins for the processes behind the gateway: an engine and a moderation server.
 
 Real servers on real ports, in a thread with its own event loop. The engine speaks vLLM 0.32's shapes
-and our policy endpoint's; what it answers is the last user message, in capitals.
+and our policy endpoint's; what it answers is the last user message, in capitals. Given tools, it calls the
+first one with that text.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from aiohttp import web
+
+from feedback.errors import HoneError
+from moderation import wire
+from moderation.categories import CATEGORIES
 
 TOKEN = "engine-token-of-the-tests"
 BASE_DIGEST = "b" * 64
@@ -81,6 +86,7 @@ class FakeEngine(Served):
         self.answer_delay_s = 0.0
         self.num_cancelled = 0
         self.by_index: dict[int, str] = {}  # what a candidate answers instead (not streamed)
+        self.says: str | None = None  # what it answers instead, to the letter
         self.last_version: str | None = None  # x-engine-version-last, where it differs
 
     def routes(self) -> None:
@@ -89,6 +95,18 @@ class FakeEngine(Served):
         self.app.router.add_delete("/policy/{version}", self._unload)
         self.app.router.add_post("/v1/chat/completions", self._generate)
         self.app.router.add_post("/v1/completions", self._generate)
+        self.app.router.add_get("/fake", self._show)
+        self.app.router.add_put("/fake", self._set)
+
+    async def _show(self, request: web.Request) -> web.Response:
+        """For tests in another language."""
+        return web.json_response({"bodies": self.bodies, "num_cancelled": self.num_cancelled})
+
+    async def _set(self, request: web.Request) -> web.Response:
+        for name, value in (await request.json()).items():
+            assert hasattr(self, name), name
+            setattr(self, name, value)
+        return web.json_response({})
 
     async def _policy(self, request: web.Request) -> web.Response:
         _authenticate(request)
@@ -154,11 +172,16 @@ class FakeEngine(Served):
         choices = []
         for i in range(body.get("n", 1)):
             choice: dict[str, Any] = {"index": i, "finish_reason": "stop", "stop_reason": None}
-            words = _words({"prompt": self.by_index[i]}) if i in self.by_index else _words(body)
+            words = (
+                _words({"prompt": self.by_index[i]}) if i in self.by_index else self._words(body)
+            )
             text = "".join(words)
             if is_chat:
                 nothing = {"refusal": None, "annotations": None, "audio": None, "reasoning": None}
                 choice["message"] = {"role": "assistant", "content": text, **nothing}
+                if _calls_tool(body):
+                    choice["message"] |= {"content": None, "tool_calls": [_tool_call(body)]}
+                    choice["finish_reason"] = "tool_calls"
             else:
                 choice |= {"text": text, "prompt_token_ids": [1, 2, 3], "prompt_logprobs": None}
             choice["token_ids"] = list(range(100, 100 + len(words)))
@@ -170,10 +193,15 @@ class FakeEngine(Served):
             "created": 1,
             "model": body["model"],
             "choices": choices,
-            "usage": _usage(body, _words(body)),
+            "usage": _usage(body, self._words(body)),
             "kv_transfer_params": None,
         }
         return answer | ({"prompt_token_ids": [1, 2, 3]} if is_chat else {})
+
+    def _words(self, body: dict[str, Any]) -> list[str]:
+        if self.says is None:
+            return _words(body)
+        return [self.says[start : start + 8] for start in range(0, len(self.says), 8)]
 
     async def _stream(
         self, request: web.Request, body: dict[str, Any], version: str
@@ -183,7 +211,7 @@ class FakeEngine(Served):
         )
         await response.prepare(request)
         is_chat = request.path.endswith("chat/completions")
-        words = _words(body)
+        words = self._words(body)
         num_sent = 0
         for chunk in _chunks(body, words, is_chat=is_chat):
             if self.break_next and num_sent == 3:
@@ -224,21 +252,15 @@ class FakeModeration(Served):
             request.transport.close()
         if self.is_away:
             return _error(503, "away")
-        body = await request.json()
-        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        try:
+            texts = wire.texts(wire.parse(await request.read()), max_inputs=64, max_chars=10**6)
+        except HoneError as error:
+            return web.json_response(error.body(), status=error.status)
         self.inputs.extend(texts)
-        results = []
-        for text in texts:
-            score = 0.99 if self.word in text else 0.01
-            results.append(
-                {
-                    "flagged": score > 0.5,
-                    "categories": {"violence": score > 0.5},
-                    "category_scores": {"violence": score},
-                    "category_applied_input_types": {"violence": ["text"]},
-                }
-            )
-        return web.json_response({"id": "modr-1", "model": "hone", "results": results})
+        scores = [0.99 if self.word in text else 0.01 for text in texts]
+        scored = [{**dict.fromkeys(CATEGORIES, 0.0), "violence": score} for score in scores]
+        flagged = [["violence"] if score > 0.5 else [] for score in scores]
+        return web.json_response(wire.answer(scored, flagged=flagged, model="hone"))
 
 
 def _entry(version: str, kind: str, digest: str) -> dict[str, Any]:
@@ -266,13 +288,37 @@ def _error(status: int, message: str, *, code: str | int | None = None) -> web.R
 def _last_text(body: dict[str, Any]) -> str:
     if "prompt" in body:
         return str(body["prompt"])
-    content = body["messages"][-1]["content"]
+    content = body["messages"][-1].get("content") or ""
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
 def _words(body: dict[str, Any]) -> list[str]:
     words = _last_text(body).upper().split()
     return [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+
+
+def _calls_tool(body: dict[str, Any]) -> bool:
+    return bool(body.get("tools")) and body["messages"][-1]["role"] != "tool"
+
+
+def _tool_call(body: dict[str, Any]) -> dict[str, Any]:
+    arguments = json.dumps({"text": "".join(_words(body))})
+    function = {"name": body["tools"][0]["function"]["name"], "arguments": arguments}
+    return {"id": "call_1", "type": "function", "function": function}
+
+
+def _tool_deltas(body: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """A tool call in `count` pieces, the name first."""
+    call = _tool_call(body)
+    arguments = call["function"]["arguments"]
+    cuts = [len(arguments) * i // count for i in range(count + 1)]
+    pieces: list[dict[str, Any]] = [
+        {"index": 0, "function": {"arguments": arguments[start:end]}}
+        for start, end in zip(cuts, cuts[1:], strict=False)
+    ]
+    pieces[0] |= {"id": call["id"], "type": "function"}
+    pieces[0]["function"]["name"] = call["function"]["name"]
+    return [{"tool_calls": [piece]} for piece in pieces]
 
 
 def _logprobs(words: list[str], *, is_chat: bool) -> dict[str, Any]:
@@ -307,6 +353,11 @@ def _chunks(body: dict[str, Any], words: list[str], *, is_chat: bool) -> list[di
             choice = {"index": i, "delta": delta, "logprobs": None, "finish_reason": None}
             chunks.append({**head, "choices": [choice], "prompt_token_ids": [1, 2, 3]})
             chunks[-1]["prompt_text"] = None
+    deltas: list[dict[str, Any]] = [{"content": word} for word in words]
+    finish_reason = "stop"
+    if is_chat and _calls_tool(body):
+        words = words or [""]
+        deltas, finish_reason = _tool_deltas(body, len(words)), "tool_calls"
     for t, word in enumerate(words):
         for i in range(count):
             logprobs = _logprobs(words, is_chat=is_chat)
@@ -314,10 +365,10 @@ def _chunks(body: dict[str, Any], words: list[str], *, is_chat: bool) -> list[di
             choice = {
                 "index": i,
                 "logprobs": values,
-                "finish_reason": "stop" if t == len(words) - 1 else None,
+                "finish_reason": finish_reason if t == len(words) - 1 else None,
                 "token_ids": [100 + t],
             }
-            choice |= {"delta": {"content": word}} if is_chat else {"text": word}
+            choice |= {"delta": deltas[t]} if is_chat else {"text": word}
             if not is_chat and t == 0:
                 choice["prompt_token_ids"] = [1, 2, 3]
             chunks.append({**head, "choices": [choice]})

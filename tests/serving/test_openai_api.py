@@ -82,7 +82,7 @@ def test_a_stored_answer_is_in_the_log_before_the_client_has_it(gateway: Running
     assert record.choices[0].logprobs == [-0.5, -1.5, -2.5, -3.5]
     assert (record.version, record.version_last) == ("policy-0000", "policy-0000")
     assert record.digest == BASE_DIGEST
-    assert record.moderation["prompt"] == {"violence": 0.01}
+    assert record.moderation["prompt"]["violence"] == 0.01
     assert record.complete
 
 
