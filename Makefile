@@ -1,5 +1,6 @@
 # make run    everything on this machine:  make run ARGS="--port 9000"
 # make test   the tests                    make test ARGS="-k gateway"
+# make bench  what the gateway costs       make bench ARGS="--litellm PATH"
 # make lint   ruff, mypy                   make lock   the locks anew      make clean
 
 ARGS ?=
@@ -16,13 +17,16 @@ COMPILE := $(VENV)/bin/uv pip compile pyproject.toml -q --excludes requirements/
 	--no-header --no-annotate --no-emit-index-url --python-version 3.11
 EXTRAS := --extra worker --extra moderation --extra train --extra local --extra demo --extra dev
 
-.PHONY: run test lint lock clean install
+.PHONY: run test bench lint lock clean install
 
 run: install
 	@exec $(VENV)/bin/hone up $(ARGS)
 
 test: install
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+bench: install
+	$(VENV)/bin/hone bench gateway $(ARGS)
 
 lint: install
 	$(VENV)/bin/ruff format --check .

@@ -48,7 +48,8 @@ cli              the command line; every command imports what it needs when it r
 cli_options      options that several commands share, and where the running stack is
 key_commands     `hone keys …`
 policy_commands  `hone policies …`
-webhook_commands  `hone webhooks …`
+webhook_commands `hone webhooks …`
+bench/           `hone bench …`, with a map of its own
 engine_server    starts vLLM's server with our policy endpoint in it
 asgi             the little of ASGI that such an endpoint needs
 policy_endpoint  inside vLLM's server: GET/PUT/DELETE /policy

@@ -13,6 +13,7 @@ import typer
 
 from feedback.errors import HoneError
 from serving import key_commands, policy_commands, webhook_commands
+from serving.bench import commands as bench_commands
 from serving.cli_options import AsJson, DataDir, Port
 
 # Rich help and rich tracebacks cost 0.2 s of imports and say no more.
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.add_typer(key_commands.app, name="keys")
 app.add_typer(policy_commands.app, name="policies")
 app.add_typer(webhook_commands.app, name="webhooks")
+app.add_typer(bench_commands.app, name="bench")
 
 
 def main() -> None:

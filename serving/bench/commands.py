@@ -1,0 +1,122 @@
+"""`hone bench …`"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from serving.cli_options import AsJson, DataDir, redis_of
+
+app = typer.Typer(
+    help="Measure: the gateway's cost, an engine through it, swaps under load.",
+    no_args_is_help=True,
+)
+
+_HERE = Path(".hone")
+_SIZES, _STREAMS, _FEW = [1, 16, 64], [100, 500], [1, 8]
+
+Sizes = Annotated[list[int], typer.Option(min=1, help="Requests at a time; several times.")]
+Seconds = Annotated[float, typer.Option(min=0.1, help="Of one load.")]
+Rounds = Annotated[int, typer.Option(min=1, help="In each, every target once.")]
+Tokens = Annotated[int, typer.Option(min=1, help="Of every answer.")]
+
+
+@app.command()
+def gateway(
+    concurrency: Sizes = _SIZES,
+    streams: Annotated[
+        list[int], typer.Option(min=1, help="Paced streams at a time; several times.")
+    ] = _STREAMS,
+    seconds: Seconds = 3.0,
+    rounds: Rounds = 3,
+    litellm: Annotated[
+        Path | None, typer.Option(help="LiteLLM's executable, of an environment of its own.")
+    ] = None,
+    data: DataDir = _HERE,
+    as_json: AsJson = False,
+) -> None:
+    """The gateway on one core before a mock upstream, beside going direct and LiteLLM's proxy."""
+    from serving.bench.gateway import run
+
+    report = run(
+        data_dir=data,
+        concurrency=concurrency,
+        streams=streams,
+        seconds=seconds,
+        rounds=rounds,
+        litellm=litellm,
+        say=_say,
+    )
+    _show(report, as_json=as_json)
+
+
+@app.command()
+def engine(
+    concurrency: Sizes = _FEW,
+    seconds: Seconds = 10.0,
+    rounds: Rounds = 3,
+    tokens: Tokens = 32,
+    data: DataDir = _HERE,
+    as_json: AsJson = False,
+) -> None:
+    """The running stack's vLLM, direct and through its gateway."""
+    from serving.bench.engine import run
+
+    report = run(
+        data_dir=data,
+        concurrency=concurrency,
+        seconds=seconds,
+        rounds=rounds,
+        num_tokens=tokens,
+        say=_say,
+    )
+    _show(report, as_json=as_json)
+
+
+@app.command()
+def swap(
+    full: Annotated[
+        bool, typer.Option("--full", help="Full weights; a copy of the base is published.")
+    ] = False,
+    swaps: Annotated[int, typer.Option(min=1)] = 20,
+    streams: Annotated[int, typer.Option(min=1, help="In flight.")] = 8,
+    tokens: Tokens = 128,
+    data: DataDir = _HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Swap versions of the running stack under streams: what is dropped, wrong, or made to wait."""
+    from serving.bench.swap import run
+
+    with redis_of(data) as client:
+        report = run(
+            client,
+            data_dir=data,
+            kind="full" if full else "adapter",
+            num_swaps=swaps,
+            num_streams=streams,
+            num_tokens=tokens,
+            say=_say,
+        )
+        _show(report, as_json=as_json)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _show(report: Coroutine[Any, Any, dict[str, Any]], *, as_json: bool) -> None:
+    import asyncio
+
+    from rich.console import Console
+
+    from serving.bench.report import show
+
+    found = asyncio.run(report)
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        show(found, Console())

@@ -1,0 +1,248 @@
+"""`hone bench gateway`: a real gateway with a real Redis, before a mock upstream.
+
+1. Start Redis (every event on disk, as under `hone up`), the mock, the gateway and, where it is
+   given, LiteLLM's proxy: what is under test on the first core, all else on the others.
+2. Round by round send every target the same load, one after the other: whole answers, then streams.
+
+The gateway's rows add one cost at a time: `store: false` leaves out the log, blank texts leave out
+moderation (which is the mock's: its classifier's time is not the gateway's). What was logged and
+moderated is counted, so that a row that claims more than was done is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import aiohttp
+
+from feedback import keys
+from feedback.connection import connect
+from feedback.errors import HoneError
+from serving import auth, parts
+from serving.bench.load import Load, Sample, pinned, send
+from serving.bench.mock import WORDS, blank
+from serving.bench.report import DIRECT, compare, machine
+from serving.parts import Part, Plan
+from serving.preflight import CannotStart, choose_port
+from serving.probes import http_ok
+from serving.supervisor import Supervisor
+
+LITELLM = "LiteLLM"
+_PROMPT = (
+    "Tell me, in a few friendly words, how somebody who is new in town finds good company. " * 2
+)
+
+
+async def run(
+    *,
+    data_dir: Path,
+    concurrency: Sequence[int],
+    streams: Sequence[int],
+    seconds: float,
+    rounds: int,
+    pace_ms: float = 100.0,
+    litellm: Path | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """The report. Redis' folder is made in `data_dir`, to be on the disk that `hone up` writes."""
+    if litellm is not None and not os.access(litellm, os.X_OK):
+        raise CannotStart(
+            f"{litellm} cannot be run: name the `litellm` of a virtual environment of its own, made "
+            "with `pip install 'litellm[proxy]'`"
+        )
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=data_dir.resolve()) as temporary:
+        folder, port = Path(temporary), choose_port(8300)
+        plan = parts.plan(
+            data_dir=folder, base_model=folder, host="127.0.0.1", port=port, redis_url=None
+        )
+        async with _running(plan, _parts(plan, pace_ms=pace_ms, litellm=litellm)) as pids:
+            loads = _loads(plan, pids)
+            counting = partial(_send, plan)
+            report: dict[str, Any] = {"machine": machine(), "answers": [], "streams": []}
+            for size in concurrency:
+                shaped = {
+                    name: replace(load, concurrency=size, seconds=seconds)
+                    for name, load in loads.items()
+                }
+                report["answers"] += await compare(shaped, rounds=rounds, send=counting, say=say)
+            for size in streams:
+                paced = {name: _paced(load, size, seconds, pace_ms) for name, load in loads.items()}
+                report["streams"] += await compare(paced, rounds=rounds, send=counting, say=say)
+    for rows in (report["answers"], report["streams"]):
+        _beside_litellm(rows)
+    return report
+
+
+def _loads(plan: Plan, pids: dict[str, int]) -> dict[str, Load]:
+    """What each row of the report is asked, but for how many at a time."""
+    with connect(plan.redis_url) as client:
+        key, no_limit = plan.secrets.api_key, 10**9
+        auth.ensure_key(
+            client,
+            key,
+            name="bench",
+            scopes=("infer",),
+            requests_per_minute=no_limit,
+            tokens_per_minute=no_limit,
+            max_concurrent=no_limit,
+        )
+    body: dict[str, Any] = {"model": "policy"}
+    body["messages"] = [{"role": "user", "content": _PROMPT}]
+    nothing = body | {"messages": [{"role": "user", "content": blank(_PROMPT)}]}
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    text = "".join(WORDS)
+    direct = Load(url=_mock_url(plan), headers=headers, bodies=[body], expect=text)
+    ours = replace(direct, url=plan.url, pids=(pids["gateway"],))
+    limited = replace(ours, bodies=[nothing | {"store": False}], expect=blank(text))
+    loads = {
+        DIRECT: direct,
+        "hone: keys, limits": limited,
+        "hone: + durable log": replace(limited, bodies=[nothing | {"store": True}]),
+        "hone: + moderation": replace(ours, bodies=[body | {"store": True}]),
+    }
+    if "litellm" in pids:
+        url = f"http://127.0.0.1:{plan.moderation_port}"
+        loads[LITELLM] = replace(direct, url=url, pids=(pids["litellm"],))
+    return loads
+
+
+def _paced(load: Load, size: int, seconds: float, pace_ms: float) -> Load:
+    """Every slot begins once while the others run, and goes on for as long again."""
+    took_s = len(WORDS) * pace_ms / 1e3
+    return replace(
+        load,
+        bodies=[body | {"stream": True} for body in load.bodies],
+        concurrency=size,
+        seconds=max(seconds, 2 * took_s),
+        stagger_s=took_s,
+        num_frames=len(WORDS),
+    )
+
+
+async def _send(plan: Plan, load: Load) -> Sample:
+    logged, moderated = await _counters(plan)
+    sample = await send(load, on=_cores()[1])
+    logged_after, moderated_after = await _counters(plan)
+    return replace(
+        sample, num_logged=logged_after - logged, num_moderated=moderated_after - moderated
+    )
+
+
+async def _counters(plan: Plan) -> tuple[int, int]:
+    """Completions in the log, texts that moderation was asked about."""
+    with connect(plan.redis_url) as client:
+        num_logged = cast(int, client.xlen(keys.stream("completions")))
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{_mock_url(plan)}/healthz") as response,
+    ):
+        return num_logged, int((await response.json())["num_moderated"])
+
+
+def _beside_litellm(rows: list[dict[str, Any]]) -> None:
+    """How many times LiteLLM's requests a second each target does at the same load, and its CPU time the other way."""
+    peers = {row["at_a_time"]: row for row in rows if row["target"] == LITELLM}
+    for row in rows:
+        if peer := peers.get(row["at_a_time"]):
+            row["litellm_rate_times"] = row["requests_per_s"] / peer["requests_per_s"]
+            cpu_ms = row["cpu_ms_per_request"]
+            row["litellm_cpu_times"] = peer["cpu_ms_per_request"] / cpu_ms if cpu_ms else 0.0
+
+
+def _mock_url(plan: Plan) -> str:
+    return f"http://127.0.0.1:{plan.engine_port}"
+
+
+def _cores() -> tuple[set[int], set[int]]:
+    """One for what is under test, the others for everything else: the same where there is no other."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    return {first}, set(others) or {first}
+
+
+def _parts(plan: Plan, *, pace_ms: float, litellm: Path | None) -> list[Part]:
+    tested, others = _cores()
+    stack = {part.name: part for part in parts.parts(plan)}
+    mock = (sys.executable, "-m", "serving.bench.mock", str(plan.engine_port), str(pace_ms))
+    redis, gateway = stack["redis"], stack["gateway"]
+    chosen = [
+        replace(redis, command=pinned(redis.command, to=others)),
+        Part(
+            name="mock",
+            command=pinned(mock, to=others),
+            ready=http_ok(plan.engine_port, "/healthz"),
+        ),
+        replace(
+            gateway,
+            command=pinned(gateway.command, to=tested),
+            needs=("redis", "mock"),
+            env={
+                "HONE_SERVING_MODERATION_URL": _mock_url(plan),
+                "HONE_SERVING_MAX_IN_FLIGHT": "10000",
+            },
+        ),
+    ]
+    if litellm is not None:
+        chosen.append(_litellm(plan, litellm, on=tested))
+    return chosen
+
+
+def _litellm(plan: Plan, executable: Path, *, on: Iterable[int]) -> Part:
+    """One worker, a master key, no database; on the port that the moderation server does not use."""
+    upstream = {"model": "openai/policy", "api_base": f"{_mock_url(plan)}/v1", "api_key": "none"}
+    config = {
+        "model_list": [{"model_name": "policy", "litellm_params": upstream}],
+        "general_settings": {"master_key": plan.secrets.api_key},
+    }
+    file, port = plan.data_dir / "litellm.yaml", plan.moderation_port
+    file.write_text(json.dumps(config))  # JSON is YAML
+    options = ("--config", str(file), "--host", "127.0.0.1", "--port", str(port))
+    return Part(
+        name="litellm",
+        command=pinned((str(executable.absolute()), *options, "--num_workers", "1"), to=on),
+        ready=http_ok(port, "/health/liveliness"),
+        needs=("mock",),
+        start_timeout_s=120.0,
+        env={"PYTHONPATH": "", "LITELLM_LOG": "ERROR"},  # its packages are not ours
+    )
+
+
+@asynccontextmanager
+async def _running(plan: Plan, chosen: list[Part]) -> AsyncIterator[dict[str, int]]:
+    """All parts, ready: their pids. Raises HoneError when one did not come up, or did not stay."""
+    stopping = asyncio.Event()
+    supervisor = Supervisor(
+        chosen,
+        stack=plan.stack,
+        environment=parts.environment(plan),
+        log_dir=plan.data_dir / "logs",
+        on_change=lambda _: None,
+    )
+    async with supervisor:
+        watching = asyncio.create_task(supervisor.run(stopping))
+        try:
+            while not supervisor.all_ready:
+                _check(supervisor)
+                await asyncio.sleep(0.1)
+            yield supervisor.pids()
+            _check(supervisor)
+        finally:
+            stopping.set()
+            await watching
+
+
+def _check(supervisor: Supervisor) -> None:
+    for watched in supervisor.watched.values():
+        if watched.num_restarts:
+            tail = watched.log.read_text(errors="replace")[-2000:]
+            raise HoneError(f"{watched.part.name} {watched.why}; its log ends with:\n{tail}")

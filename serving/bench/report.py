@@ -1,0 +1,98 @@
+"""Rounds in which every target gets the same load, medians over the rounds, and tables of them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from serving.bench.load import Load, Sample, quantile
+
+Row = dict[str, Any]
+DIRECT = "direct"
+
+_FIGURES: dict[str, Callable[[Sample], float]] = {
+    "requests_per_s": lambda s: s.num_requests / s.seconds,
+    "tokens_per_s": lambda s: s.num_tokens / s.seconds,
+    "p50_ms": lambda s: quantile(s.took_ms, 0.5),
+    "p99_ms": lambda s: quantile(s.took_ms, 0.99),
+    "first_p50_ms": lambda s: quantile(s.first_ms, 0.5),
+    "first_p99_ms": lambda s: quantile(s.first_ms, 0.99),
+    "cpu_ms_per_request": lambda s: s.cpu_s * 1e3 / s.num_requests,
+    "cpu_us_per_chunk": lambda s: s.cpu_s * 1e6 / s.num_frames if s.num_frames else 0.0,
+    "core_busy": lambda s: s.cpu_s / s.seconds,
+    "rss_mb": lambda s: s.rss_bytes / 1e6,
+    "logged_per_request": lambda s: s.num_logged / s.num_sent,
+    "moderated_per_request": lambda s: s.num_moderated / s.num_sent,
+}
+_ADDED = ("p50_ms", "p99_ms", "first_p50_ms", "first_p99_ms")
+
+
+async def compare(
+    loads: Mapping[str, Load],
+    *,
+    rounds: int,
+    send: Callable[[Load], Awaitable[Sample]],
+    say: Callable[[str], None],
+) -> list[Row]:
+    """A row for every target, by its name. One of them is `DIRECT`."""
+    samples: dict[str, list[Sample]] = {name: [] for name in loads}
+    for number in range(rounds):
+        for name, load in loads.items():
+            say(f"{load.concurrency} at a time, round {number + 1} of {rounds}: {name}")
+            samples[name].append(await send(load))
+    at_a_time = next(iter(loads.values())).concurrency
+    return [
+        {"target": name, "at_a_time": at_a_time, **row_of(taken, direct=samples[DIRECT])}
+        for name, taken in samples.items()
+    ]
+
+
+def row_of(samples: Sequence[Sample], *, direct: Sequence[Sample]) -> Row:
+    """Medians over rounds. What is added to going direct is taken within each round first."""
+    row: Row = {name: median(map(figure, samples)) for name, figure in _FIGURES.items()}
+    pairs = list(zip(samples, direct, strict=True))
+    for name in _ADDED:
+        row[f"added_{name}"] = median(_FIGURES[name](a) - _FIGURES[name](b) for a, b in pairs)
+    per_s = _FIGURES["requests_per_s"]
+    row["rate_to_direct"] = median(per_s(a) / per_s(b) for a, b in pairs)
+    for name in ("num_requests", "num_failed", "num_lost"):
+        row[name] = sum(getattr(sample, name) for sample in samples)
+    row["errors"] = sorted({error for sample in samples for error in sample.errors})
+    return row
+
+
+def machine() -> dict[str, Any]:
+    """Where this was measured."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = {line.partition(": ")[2] for line in lines if line.startswith("model name")}
+    cores = sum(line.startswith("processor") for line in lines)
+    return {"cpu": ", ".join(names), "cores": cores, "python": platform.python_version()}
+
+
+def show(report: Mapping[str, Any], console: Console) -> None:
+    """Rows as a table, without columns that say nothing; everything else as a line."""
+    for name, found in report.items():
+        if not isinstance(found, list) or not found or not isinstance(found[0], dict):
+            console.print(f"{name}: {_text(found)}", highlight=False)
+            continue
+        columns = [column for column in found[0] if any(row.get(column) for row in found)]
+        table = Table(title=name, title_justify="left", box=None, header_style="dim")
+        for column in columns:
+            table.add_column(column.replace("_", " "), justify="right")
+        for row in found:
+            table.add_row(*(_text(row[column]) for column in columns))
+        console.print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in value.items())
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)
