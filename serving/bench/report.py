@@ -30,6 +30,18 @@ _FIGURES: dict[str, Callable[[Sample], float]] = {
     "logged_per_request": lambda s: s.num_logged / s.num_sent,
     "moderated_per_request": lambda s: s.num_moderated / s.num_sent,
 }
+_SHOWN = {
+    "answers": (
+        *("at_a_time", "requests_per_s", "tokens_per_s", "rate_to_direct", "p50_ms"),
+        *("added_p50_ms", "added_p99_ms", "cpu_ms_per_request", "rss_mb"),
+        *("litellm_rate_times", "litellm_cpu_times", "num_failed"),
+    ),
+    "streams": (
+        *("at_a_time", "tokens_per_s", "rate_to_direct", "first_p50_ms", "added_first_p50_ms"),
+        *("added_first_p99_ms", "cpu_us_per_chunk", "core_busy", "rss_mb"),
+        *("litellm_cpu_times", "num_lost", "num_failed"),
+    ),
+}
 _ADDED = ("p50_ms", "p99_ms", "first_p50_ms", "first_p99_ms")
 
 
@@ -76,18 +88,29 @@ def machine() -> dict[str, Any]:
 
 
 def show(report: Mapping[str, Any], console: Console) -> None:
-    """Rows as a table, without columns that say nothing; everything else as a line."""
+    """The rows as tables of their main columns (`--json` has all); everything else as a line."""
     for name, found in report.items():
-        if not isinstance(found, list) or not found or not isinstance(found[0], dict):
+        if name in _SHOWN:
+            _show_rows(name, found, console)
+        else:
             console.print(f"{name}: {_text(found)}", highlight=False)
-            continue
-        columns = [column for column in found[0] if any(row.get(column) for row in found)]
-        table = Table(title=name, title_justify="left", box=None, header_style="dim")
-        for column in columns:
-            table.add_column(column.replace("_", " "), justify="right")
-        for row in found:
-            table.add_row(*(_text(row[column]) for column in columns))
-        console.print(table)
+
+
+def _show_rows(title: str, rows: Sequence[Row], console: Console) -> None:
+    columns = [
+        column
+        for column in _SHOWN[title]
+        if column.startswith("num_") or any(row.get(column) for row in rows)
+    ]
+    table = Table(title=f"\n{title}", title_justify="left", box=None, header_style="dim")
+    table.add_column("target", no_wrap=True)
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right")
+    for row in rows:
+        table.add_row(row["target"], *(_text(row[column]) for column in columns))
+    console.print(table)
+    for error in sorted({error for row in rows for error in row["errors"]}):
+        console.print(f"failed: {error}", highlight=False, markup=False)
 
 
 def _text(value: Any) -> str:

@@ -26,7 +26,7 @@ import aiohttp
 import redis
 
 from feedback import eventlog
-from feedback.errors import HoneError, NotFound, Unavailable
+from feedback.errors import NotFound, Unavailable
 from feedback.events import Completion
 from serving import artifact
 from serving.bench.engine import find_engine
@@ -192,7 +192,7 @@ async def _swap(
 ) -> Swap:
     if record.kind == "adapter":
         engine, _ = await find_engine(data_dir, session)
-        with contextlib.suppress(HoneError):  # it is not loaded: so much the better
+        if record.version in {entry["version"] for entry in (await engine.policy())["loaded"]}:
             await engine.unload(record.version)
     began = time.perf_counter()
     await _promote(record.version, data_dir)

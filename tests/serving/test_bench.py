@@ -30,7 +30,7 @@ def sample(**figures: Any) -> Sample:
 
 
 def record(version: str, kind: str = "adapter", path: str = "p") -> PolicyRecord:
-    return PolicyRecord(version=version, kind=kind, path=path, digest=version * 6, created=1.0)
+    return PolicyRecord(version=version, kind=kind, path=path, digest=version[-1] * 64, created=1.0)
 
 
 @pytest.fixture
