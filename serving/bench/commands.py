@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
@@ -119,4 +120,4 @@ def _show(report: Coroutine[Any, Any, dict[str, Any]], *, as_json: bool) -> None
     if as_json:
         typer.echo(json.dumps(found))
     else:
-        show(found, Console())
+        show(found, Console(width=None if sys.stdout.isatty() else 140))

@@ -31,7 +31,7 @@ from feedback.errors import HoneError
 from serving import auth, parts
 from serving.bench.load import Load, Sample, pinned, send
 from serving.bench.mock import WORDS, blank
-from serving.bench.report import DIRECT, compare, machine
+from serving.bench.report import DIRECT, compare, machine, times
 from serving.parts import Part, Plan
 from serving.preflight import CannotStart, choose_port
 from serving.probes import http_ok
@@ -155,9 +155,8 @@ def _beside_litellm(rows: list[dict[str, Any]]) -> None:
     peers = {row["at_a_time"]: row for row in rows if row["target"] == LITELLM}
     for row in rows:
         if peer := peers.get(row["at_a_time"]):
-            row["litellm_rate_times"] = row["requests_per_s"] / peer["requests_per_s"]
-            cpu_ms = row["cpu_ms_per_request"]
-            row["litellm_cpu_times"] = peer["cpu_ms_per_request"] / cpu_ms if cpu_ms else 0.0
+            row["litellm_rate_times"] = times(row["requests_per_s"], peer["requests_per_s"])
+            row["litellm_cpu_times"] = times(peer["cpu_ms_per_request"], row["cpu_ms_per_request"])
 
 
 def _mock_url(plan: Plan) -> str:

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 DIRECT = "direct"
 
 _FIGURES: dict[str, Callable[[Sample], float]] = {
-    "requests_per_s": lambda s: s.num_requests / s.seconds,
+    "requests_per_s": lambda s: len(s.took_ms) / s.seconds,  # good answers only
     "tokens_per_s": lambda s: s.num_tokens / s.seconds,
     "p50_ms": lambda s: quantile(s.took_ms, 0.5),
     "p99_ms": lambda s: quantile(s.took_ms, 0.99),
@@ -72,11 +72,16 @@ def row_of(samples: Sequence[Sample], *, direct: Sequence[Sample]) -> Row:
     for name in _ADDED:
         row[f"added_{name}"] = median(_FIGURES[name](a) - _FIGURES[name](b) for a, b in pairs)
     per_s = _FIGURES["requests_per_s"]
-    row["rate_to_direct"] = median(per_s(a) / per_s(b) for a, b in pairs)
+    row["rate_to_direct"] = median(times(per_s(a), per_s(b)) for a, b in pairs)
     for name in ("num_requests", "num_failed", "num_lost"):
         row[name] = sum(getattr(sample, name) for sample in samples)
     row["errors"] = sorted({error for sample in samples for error in sample.errors})
     return row
+
+
+def times(one: float, other: float) -> float:
+    """How many times the other. 0 where there is nothing to compare with."""
+    return one / other if other else 0.0
 
 
 def machine() -> dict[str, Any]:
@@ -90,7 +95,7 @@ def machine() -> dict[str, Any]:
 def show(report: Mapping[str, Any], console: Console) -> None:
     """The rows as tables of their main columns (`--json` has all); everything else as a line."""
     for name, found in report.items():
-        if name in _SHOWN:
+        if isinstance(found, list) and name in _SHOWN:
             _show_rows(name, found, console)
         else:
             console.print(f"{name}: {_text(found)}", highlight=False)

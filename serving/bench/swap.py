@@ -90,7 +90,8 @@ async def run(
 
 
 def pair(live: Live, kind: str) -> list[PolicyRecord]:
-    """The two newest of a kind, the one in production last; the base makes up for a second one."""
+    """The two newest of a kind, the one in production last. The base makes up for a second one;
+    it is loaded at all times where the kind is adapter, so that every other swap loads nothing."""
     newest = sorted(live.policies.values(), key=lambda record: record.version, reverse=True)
     two = [record for record in newest if record.kind == kind][:2]
     if len(two) == 1:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from serving.bench import engine as engine_bench
 from serving.bench import gateway as gateway_bench
 from serving.bench import swap as swap_bench
 from serving.bench.load import Answer, Load, Sample, drive, quantile
-from serving.bench.report import row_of
+from serving.bench.report import row_of, show
 from serving.bench.verdict import judged, silence_s
 from serving.engines import VERSION_HEADER
 from serving.parts import Secrets
@@ -31,6 +33,13 @@ def sample(**figures: Any) -> Sample:
 
 def record(version: str, kind: str = "adapter", path: str = "p") -> PolicyRecord:
     return PolicyRecord(version=version, kind=kind, path=path, digest=version[-1] * 64, created=1.0)
+
+
+def shown(report: dict[str, Any]) -> str:
+    console = Console(file=StringIO(), width=140)
+    show(report, console)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
 
 
 @pytest.fixture
@@ -122,6 +131,7 @@ async def test_each_row_of_the_gateway_does_what_it_is_named_after(tmp_path: Pat
         assert row["logged_per_request"] == done[row["target"]][0]
         assert row["first_p50_ms"] > 0
     assert not list(tmp_path.glob("bench-*"))
+    assert "hone: + moderation" in shown(report)
 
 
 async def test_a_litellm_that_is_not_there_is_refused_before_anything_starts(
@@ -247,6 +257,7 @@ async def test_every_swap_loads_a_version_and_what_was_live_is_put_back(
     loads = [call for call in engine.calls if call.startswith("load")]
     assert len(loads) >= 4
     assert Registry(gateway.redis).aliases()["production"] == BASE
+    assert "\ndropped: 0\n" in shown(report)
 
 
 async def test_a_stream_that_breaks_and_one_of_two_versions_are_counted(
