@@ -7,6 +7,7 @@ a copy that waits in some outbox does not bring the text back.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
@@ -28,6 +29,8 @@ redis.call('HSET', KEYS[2], ARGV[1], entry)
 for i = 3, #KEYS do redis.call('ZADD', KEYS[i], 0, ARGV[1]) end
 return {entry, 0}
 """
+
+_APPEND_ONCE_SHA = hashlib.sha1(_APPEND_ONCE.encode()).hexdigest()
 
 # KEYS: stream, index, replaced metadata, rankable, leases, lease holders, then the sorted sets that list
 # the event. ARGV: event id, the mark, the replaced metadata that the sets were worked out from.
@@ -63,7 +66,11 @@ def append(client: redis.Redis, event: Event) -> bool:
 async def append_async(client: redis.asyncio.Redis, event: Event) -> bool:
     """Append from the gateway. True if the event is new."""
     names = _names(event)
-    reply = await client.eval(_APPEND_ONCE, len(names), *names, event.id, encode(event))
+    arguments: list[str | bytes] = [*names, event.id, encode(event)]
+    try:
+        reply = await client.evalsha(_APPEND_ONCE_SHA, len(names), *arguments)
+    except redis.exceptions.NoScriptError:  # a Redis that has just started
+        reply = await client.eval(_APPEND_ONCE, len(names), *arguments)
     return not reply[1]
 
 

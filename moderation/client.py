@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import orjson
 
 from feedback.errors import BadRequest, HoneError, TooLarge, Unavailable
 
 # Below the server's defaults (max_inputs, max_chars), so that a full batch is never refused.
 _BATCH_TEXTS = 32
 _BATCH_CHARS = 40_000
+_JSON = {"content-type": "application/json"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +58,12 @@ class ModerationClient:
 
     async def _post(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         async with self._session.post(
-            f"{self._url}/v1/moderations", json=body, timeout=self._timeout
+            f"{self._url}/v1/moderations",
+            data=orjson.dumps(body),
+            headers=_JSON,
+            timeout=self._timeout,
         ) as response:
-            return response.status, await response.json()
+            return response.status, orjson.loads(await response.read())
 
     async def is_ready(self) -> bool:
         """The server answers and its classifier is loaded."""

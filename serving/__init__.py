@@ -30,6 +30,7 @@ webhook_events   which webhook events a record of the log amounts to; pure
 webhook_delivery  posts and signs them; one process at a time, in a thread of the control worker
 webhook_routes   the routes /admin/webhooks
 feedback_routes  the feedback package's routes: who may judge, who may label
+direct           the routes of the data path, called without FastAPI in between
 edge             what every request passes: size, ids, times, errors in OpenAI's shape
 metrics          what GET /metrics shows
 health           /healthz, /readyz, /metrics
@@ -48,7 +49,7 @@ cli              the command line; every command imports what it needs when it r
 cli_options      options that several commands share, and where the running stack is
 key_commands     `hone keys …`
 policy_commands  `hone policies …`
-webhook_commands `hone webhooks …`
+webhook_commands  `hone webhooks …`
 bench/           `hone bench …`, with a map of its own
 engine_server    starts vLLM's server with our policy endpoint in it
 asgi             the little of ASGI that such an endpoint needs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +20,7 @@ from serving import (
     stored_completions,
     webhook_routes,
 )
+from serving.direct import Direct
 from serving.gateway import Gateway, open_gateway
 from serving.idempotency import Idempotent
 from serving.settings import ServingSettings
@@ -38,6 +40,9 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         parts = open_gateway(settings, feedback_settings, moderation_settings)
         async with parts as app.state.gateway:
+            # Modules and routes stay: without them a full collection takes 1 ms instead of 50.
+            gc.collect()
+            gc.freeze()
             yield
 
     app = FastAPI(title="hone", version=_version(), lifespan=lifespan)
@@ -47,6 +52,7 @@ def create_app(
         return opened
 
     edge.install(app)
+    app.add_middleware(Direct, endpoints=openai_api.endpoints(gateway))
     app.add_middleware(Idempotent, gateway=gateway)
     app.add_middleware(edge.Edge, max_body_bytes=settings.max_body_bytes)
     for module in (openai_api, stored_completions, admin, webhook_routes, health):

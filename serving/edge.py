@@ -115,8 +115,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(redis.RedisError)
     async def of_redis(request: Request, error: redis.RedisError) -> Response:
-        log.warning("redis did not do its part of %s: %s", request.url.path, error)
-        return respond(Unavailable("the store is away; try again soon", retry_after_s=2))
+        return respond(store_away(request.url.path, error))
 
     @app.exception_handler(Exception)
     async def of_anything(request: Request, error: Exception) -> Response:
@@ -127,6 +126,12 @@ def install(app: FastAPI) -> None:
 def _shape(message: str, *, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     kind = "invalid_request_error"
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def store_away(path: str, error: redis.RedisError) -> Unavailable:
+    """What a request that needs Redis is answered while it is away."""
+    log.warning("redis did not do its part of %s: %s", path, error)
+    return Unavailable("the store is away; try again soon", retry_after_s=2)
 
 
 def respond(error: HoneError) -> JSONResponse:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from starlette.responses import Response
 
 from feedback.errors import BadRequest, HoneError, NotFound
 from serving.candidates import CHAT, TEXT, Shape
+from serving.direct import Endpoint
 from serving.edge import add_headers
 from serving.exchange import Exchange
 from serving.gateway import Gateway
@@ -36,6 +38,13 @@ from serving.upstream import Upstream
 _JSON = "application/json"
 
 Which = Callable[[], Target]  # the version that a model name means at the moment
+
+
+def endpoints(gateway: Callable[[], Gateway]) -> dict[str, Endpoint]:
+    """The data path, by path."""
+    return {
+        shape.path: partial(_complete_at, gateway=gateway, shape=shape) for shape in (CHAT, TEXT)
+    }
 
 
 def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
@@ -77,6 +86,12 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
         return await gateway().moderation.moderate(body)
 
     return router
+
+
+async def _complete_at(
+    request: Request, *, gateway: Callable[[], Gateway], shape: Shape
+) -> Response:
+    return await _complete(gateway(), shape, request)
 
 
 async def _complete(gateway: Gateway, shape: Shape, request: Request) -> Response:

@@ -74,19 +74,26 @@ class EventStream(Response):
 
 async def until_disconnect(receive: Receive, work: Awaitable[Any]) -> Any:
     """The result of the work; None, and the work cancelled, when the client leaves first."""
-    working = asyncio.ensure_future(work)
+    working = asyncio.current_task()
+    assert working is not None
+    has_left = False
+
+    def leave(_: object) -> None:
+        nonlocal has_left
+        if not watching.cancelled():
+            has_left = working.cancel()
+
     watching = asyncio.ensure_future(_disconnect(receive))
+    watching.add_done_callback(leave)
     try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        return None
+        return await work
+    except asyncio.CancelledError:
+        if has_left and working.uncancel() == 0:
+            return None
+        raise
     finally:
+        watching.remove_done_callback(leave)
         watching.cancel()
-        if not working.done():
-            working.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await working
 
 
 async def _disconnect(receive: Receive) -> None:
