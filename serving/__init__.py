@@ -16,6 +16,8 @@ rollouts         full weights on their way to all engines, whoever dies in betwe
 refresh          what the gateway keeps in memory of Redis: registry, keys, counters
 request_fields   the fields of a request: which are known, what the engine gets
 request_schemas  the same for the OpenAPI page
+response_schemas  what comes back, for the OpenAPI page
+api_document     /openapi.json: each operation with its answer, errors and query parameters
 field_checks     what one field of a request may hold
 screening        moderation on the request path, before and after
 candidates       an engine's answer as the log keeps it and as the client sees it

@@ -13,6 +13,7 @@ from feedback.settings import FeedbackSettings
 from moderation.settings import ModerationSettings
 from serving import (
     admin,
+    api_document,
     edge,
     feedback_routes,
     health,
@@ -58,6 +59,7 @@ def create_app(
     for module in (openai_api, stored_completions, admin, webhook_routes, health):
         app.include_router(module.build_router(gateway))
     app.include_router(feedback_routes.build_router(gateway, settings))
+    app.openapi = api_document.document(app)  # type: ignore[method-assign]
     return app
 
 

@@ -12,9 +12,9 @@ from feedback.errors import BadRequest
 Check = Callable[[str, Any], Any]  # field name, value -> value
 
 _MAX_MESSAGES = 512
+_MAX_TOOLS = 128
 _MAX_SCHEMA_BYTES = 64_000
 _ROLES = ("system", "developer", "user", "assistant", "tool")
-_MESSAGE_FIELDS = {"role", "content", "name", "tool_calls", "tool_call_id", "refusal"}
 
 
 def number(low: float, high: float) -> Check:
@@ -30,6 +30,8 @@ def number(low: float, high: float) -> Check:
 
 def integer(low: int, high: int) -> Check:
     def check(name: str, value: Any) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # JSON has one kind of number: 4.0 is an integer there
         if isinstance(value, bool) or not isinstance(value, int):
             raise BadRequest(f"{name} is a whole number", param=name)
         if not low <= value <= high:
@@ -72,8 +74,13 @@ def messages(name: str, value: Any) -> list[dict[str, Any]]:
 def _message(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or value.get("role") not in _ROLES:
         raise BadRequest(f"{name} has a role: {', '.join(_ROLES)}", param=f"{name}.role")
-    for unknown in value.keys() - _MESSAGE_FIELDS:
-        raise BadRequest(f"unknown field '{name}.{unknown}'", param=f"{name}.{unknown}")
+    for field, item in value.items():
+        if field in ("role", "content"):
+            continue
+        if field not in _MESSAGE_FIELDS:
+            raise BadRequest(f"unknown field '{name}.{field}'", param=f"{name}.{field}")
+        if item is not None:
+            _MESSAGE_FIELDS[field](f"{name}.{field}", item)
     content = value.get("content")
     is_text = isinstance(content, str) or (
         isinstance(content, list) and content and all(map(_is_text_part, content))
@@ -128,13 +135,64 @@ def stream_options(name: str, value: Any) -> dict[str, bool]:
     return {key: flag(f"{name}.{key}", item) for key, item in value.items() if item is not None}
 
 
-def schema(name: str, value: Any) -> Any:
-    if not isinstance(value, str | dict | list) or len(orjson.dumps(value)) > _MAX_SCHEMA_BYTES:
+def response_format(name: str, value: Any) -> Any:
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str) or not value["type"]:
+        raise BadRequest(f"{name} is an object with a type, such as json_schema", param=name)
+    return _small(name, value)
+
+
+def tool_choice(name: str, value: Any) -> Any:
+    if not isinstance(value, str | dict):
+        raise BadRequest(f"{name} is 'none', 'auto', 'required' or one of the tools", param=name)
+    return _small(name, value)
+
+
+def tools(name: str, value: Any) -> Any:
+    if not isinstance(value, list) or not 1 <= len(value) <= _MAX_TOOLS:
+        raise BadRequest(f"{name} is a list of 1 to {_MAX_TOOLS} functions", param=name)
+    for i, tool in enumerate(value):
+        function = _function(f"{name}[{i}]", tool)
+        if not isinstance(function.get("parameters", {}), dict):
+            at = f"{name}[{i}].function.parameters"
+            raise BadRequest(f"{at} is a JSON schema", param=at)
+    return _small(name, value)
+
+
+def _tool_calls(name: str, value: Any) -> Any:
+    if not isinstance(value, list) or not 1 <= len(value) <= _MAX_TOOLS:
+        raise BadRequest(f"{name} is a list of 1 to {_MAX_TOOLS} calls", param=name)
+    for i, call in enumerate(value):
+        function = _function(f"{name}[{i}]", call)
+        if not isinstance(call.get("id"), str) or not isinstance(function.get("arguments"), str):
+            at = f"{name}[{i}]"
+            raise BadRequest(f"{at} has an id, and arguments as text", param=at)
+    return value
+
+
+def _function(name: str, value: Any) -> dict[str, Any]:
+    """The function of a tool, or of a call to one."""
+    function = value.get("function") if isinstance(value, dict) else None
+    if not isinstance(function, dict) or value.get("type") != "function":
+        raise BadRequest(f"{name} has a type, 'function', and a function", param=name)
+    text(256)(f"{name}.function.name", function.get("name"))
+    return function
+
+
+def _small(name: str, value: Any) -> Any:
+    if len(orjson.dumps(value)) > _MAX_SCHEMA_BYTES:
         raise BadRequest(f"{name} is JSON of at most {_MAX_SCHEMA_BYTES} bytes", param=name)
     return value
 
 
-def tools(name: str, value: Any) -> Any:
-    if not isinstance(value, list) or not 1 <= len(value) <= 128:
-        raise BadRequest("tools is a list of 1 to 128 functions", param=name)
-    return schema(name, value)
+def _any_text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise BadRequest(f"{name} is a text", param=name)
+    return value
+
+
+_MESSAGE_FIELDS: dict[str, Check] = {
+    "name": text(256),
+    "tool_calls": _tool_calls,
+    "tool_call_id": text(256),
+    "refusal": _any_text,
+}

@@ -165,7 +165,7 @@ _SHARED: dict[str, Check] = {
     "user": checks.text(256),
     "store": checks.flag,
     "metadata": checks.metadata,
-    "response_format": checks.schema,
+    "response_format": checks.response_format,
 }
 
 _CHAT: dict[str, Check] = {
@@ -174,7 +174,7 @@ _CHAT: dict[str, Check] = {
     "logprobs": checks.flag,
     "top_logprobs": checks.integer(0, 20),
     "tools": checks.tools,
-    "tool_choice": checks.schema,
+    "tool_choice": checks.tool_choice,
     "parallel_tool_calls": checks.flag,
 }
 

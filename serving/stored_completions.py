@@ -20,6 +20,7 @@ from feedback.events import Choice, Completion
 from serving import field_checks as checks
 from serving.gateway import Gateway
 from serving.request_fields import json_object
+from serving.request_schemas import UPDATE_SCHEMA
 from serving.routing import MODEL, resolve
 
 _DEFAULT_LIMIT = 20
@@ -49,7 +50,7 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
         _params(request, ())
         return _json(_show(await stored.get(gateway().journal, completion_id, tenant=tenant)))
 
-    @router.post("/{completion_id}")
+    @router.post("/{completion_id}", openapi_extra=UPDATE_SCHEMA)
     async def update_completion(completion_id: str, request: Request) -> Response:
         """Replace its metadata; nothing else of it can change."""
         tenant = await _tenant(gateway(), request)

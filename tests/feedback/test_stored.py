@@ -98,6 +98,14 @@ async def test_pages_hold_each_once_in_the_order_of_their_making(
     assert await ids(journal, is_newest_first=True) == [event.id for event in reversed(made)]
 
 
+async def test_a_full_page_knows_whether_it_is_the_last(journal: Journal) -> None:
+    await fill(journal, *(completion(i, metadata={"a": "b"}) for i in range(3)))
+    for query in (Query(limit=3), Query(limit=3, metadata={"a": "b"}, model="policy-0000")):
+        assert not (await stored.page(journal, query, tenant="t")).has_more
+        shorter = dataclasses.replace(query, limit=2)
+        assert (await stored.page(journal, shorter, tenant="t")).has_more
+
+
 async def test_a_page_goes_on_where_the_last_one_ended_though_its_end_was_erased(
     journal: Journal,
 ) -> None:

@@ -36,6 +36,10 @@ def test_the_engine_gets_what_was_asked_and_what_the_log_needs() -> None:
     assert asked.num_choices == 4
 
 
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    assert repr(chat(n=2.0, top_k=5.0).request["n"]) == "2"
+
+
 def test_null_is_not_given() -> None:
     assert chat(temperature=None, stop=None, store=None).request == {"messages": [USER]}
 
@@ -84,10 +88,25 @@ def test_moderation_reads_all_but_what_the_model_said() -> None:
         ({"logit_bias": {"1": 101}}, "logit_bias"),
         ({"tools": []}, "tools"),
         ({"response_format": {"type": "json_schema", "x": "y" * 70_000}}, "response_format"),
+        ({"response_format": "json"}, "response_format"),
+        ({"response_format": {}}, "response_format"),
+        ({"tool_choice": ["f"]}, "tool_choice"),
+        ({"tools": [{"type": "function"}]}, "tools[0]"),
+        ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "parameters": "x"}}]},
+            "tools[0].function.parameters",
+        ),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
         ({"messages": [USER, {"role": "user"}]}, "messages[1].content"),
         ({"messages": [{**USER, "weight": 1}]}, "messages[0].weight"),
+        ({"messages": [{**USER, "name": 7}]}, "messages[0].name"),
+        ({"messages": [{"role": "assistant", "tool_calls": []}]}, "messages[0].tool_calls"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"type": "function"}]}]},
+            "messages[0].tool_calls[0]",
+        ),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]},
             "messages[0].content",

@@ -1,0 +1,369 @@
+"""Answers for the OpenAPI page. Nothing validates with them: an answer is made once and sent.
+
+A class may gain fields elsewhere first; what it names here is always there, unless it has a default.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong, and what to do."""
+
+    message: str
+    type: str
+    param: str | None  # the field or query parameter
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """OpenAI's error."""
+
+    error: ErrorDetail
+
+
+class Usage(BaseModel):
+    """Tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class CalledFunction(BaseModel):
+    """Which function, with which arguments (JSON as text)."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(BaseModel):
+    """The model wants a tool's result."""
+
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
+class AnswerMessage(BaseModel):
+    """What the model said."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: str | None
+    tool_calls: list[ToolCall] | None = None
+
+
+class TopLogprob(BaseModel):
+    """A token that could have stood here."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class TokenLogprob(TopLogprob):
+    """A token of the answer."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(BaseModel):
+    """Where `logprobs` was asked for."""
+
+    content: list[TokenLogprob] | None
+
+
+class ChatChoice(BaseModel):
+    """One candidate. Withheld by moderation: empty, with `finish_reason` content_filter."""
+
+    index: int
+    message: AnswerMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: str | None
+
+
+class ChatCompletion(BaseModel):
+    """An answer. `model` is the concrete version that made it."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[ChatChoice]
+    usage: Usage | None
+    metadata: dict[str, str] | None = None  # of a stored one
+
+
+class TextLogprobs(BaseModel):
+    """Where `logprobs` was asked for."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+
+
+class TextChoice(BaseModel):
+    """One candidate."""
+
+    index: int
+    text: str
+    logprobs: TextLogprobs | None
+    finish_reason: str | None
+
+
+class TextCompletion(BaseModel):
+    """A text, continued."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[TextChoice]
+    usage: Usage | None
+
+
+class Page(BaseModel):
+    """OpenAI's list: the next page is asked for with `after=<last_id>`."""
+
+    object: Literal["list"]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class ChatCompletionPage(Page):
+    """Stored completions."""
+
+    data: list[ChatCompletion]
+
+
+class StoredMessage(BaseModel):
+    """A message that a stored completion answers."""
+
+    id: str
+    role: str
+    content: str | None
+    content_parts: list[dict[str, Any]] | None
+    name: str | None
+
+
+class StoredMessagePage(Page):
+    """The messages of one stored completion."""
+
+    data: list[StoredMessage]
+
+
+class ChatCompletionDeleted(BaseModel):
+    """It is gone."""
+
+    id: str
+    object: Literal["chat.completion.deleted"]
+    deleted: Literal[True]
+
+
+class ModelPolicy(BaseModel):
+    """The version behind a model's name."""
+
+    version: str
+    digest: str
+    parent: str | None
+
+
+class Model(BaseModel):
+    """What `model` may name."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    policy: ModelPolicy
+
+
+class ModelList(BaseModel):
+    """All of them."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+class ModerationResult(BaseModel):
+    """One text."""
+
+    flagged: bool
+    categories: dict[str, bool]
+    category_scores: dict[str, float]
+    category_applied_input_types: dict[str, list[str]]
+
+
+class Moderations(BaseModel):
+    """One result per text."""
+
+    id: str
+    model: str
+    results: list[ModerationResult]
+
+
+class FeedbackReceived(BaseModel):
+    """The judgement is durable."""
+
+    id: str
+    object: Literal["feedback"]
+    created: int
+    form: str
+    labeler: str
+
+
+class CandidateShown(BaseModel):
+    """An answer to judge."""
+
+    completion_id: str
+    index: int
+    text: str
+
+
+class AssignmentShown(BaseModel):
+    """A candidate set, leased to one labeler."""
+
+    object: Literal["assignment"]
+    completion_id: str
+    lease_ends: int  # unix seconds
+    messages: list[dict[str, Any]]
+    candidates: list[CandidateShown]
+
+
+class Policy(BaseModel):
+    """A version."""
+
+    version: str
+    kind: str
+    digest: str
+    parent: str | None
+    created: float
+
+
+class EngineState(BaseModel):
+    """What an engine has loaded."""
+
+    url: str
+    reachable: bool
+    loaded: list[dict[str, Any]]
+
+
+class LivePolicies(BaseModel):
+    """What serves."""
+
+    production: Policy | None
+    canary: Policy | None
+    previous: Policy | None
+    engines: list[EngineState]
+
+
+class Key(BaseModel):
+    """What is known of an API key, but not the key."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    tenant: str
+    created: float
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    max_concurrent: int | None
+    expires: float | None  # unix seconds; of a secret that was rotated out
+    store: bool
+
+
+class MadeKey(Key):
+    """The only time that the key itself is shown."""
+
+    key: str
+
+
+class KeyList(BaseModel):
+    """All keys."""
+
+    object: Literal["list"]
+    data: list[Key]
+
+
+class KeyDeleted(BaseModel):
+    """It is forgotten."""
+
+    id: str
+    deleted: Literal[True]
+
+
+class Webhook(BaseModel):
+    """Where events are posted to."""
+
+    id: str
+    url: str
+    events: list[str]
+    created: float
+    is_disabled: bool
+    last_attempt: float | None
+    last_outcome: str | None
+    num_failed: int
+
+
+class WebhookShown(Webhook):
+    """Without its secret."""
+
+    pending: int
+
+
+class MadeWebhook(Webhook):
+    """The only time that its secret is shown."""
+
+    secret: str
+
+
+class WebhookList(BaseModel):
+    """All of them."""
+
+    object: Literal["list"]
+    data: list[WebhookShown]
+
+
+class WebhookDeleted(BaseModel):
+    """Nothing is posted there any more."""
+
+    id: str
+    deleted: Literal[True]
+
+
+class WebhookTested(BaseModel):
+    """What came of one event, posted now."""
+
+    id: str
+    delivered: bool
+    outcome: str
+
+
+class RoundShown(BaseModel):
+    """A round, as the control worker last wrote it."""
+
+    round_id: str
+
+
+class RoundList(BaseModel):
+    """The newest ones."""
+
+    object: Literal["list"]
+    data: list[RoundShown]
+    active: str | None
+    requested: dict[str, Any] | None
+
+
+class RoundRequested(BaseModel):
+    """It is taken up when none is under way."""
+
+    object: Literal["round_request"]
+    reason: str
+    by: str
+    requested: float
