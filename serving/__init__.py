@@ -17,6 +17,7 @@ refresh          what the gateway keeps in memory of Redis: registry, keys, coun
 request_fields   the fields of a request: which are known, what the engine gets
 request_schemas  the same for the OpenAPI page
 response_schemas  what comes back, for the OpenAPI page
+admin_schemas    the same for the operator's routes
 api_document     /openapi.json: each operation with its answer, errors and query parameters
 field_checks     what one field of a request may hold
 screening        moderation on the request path, before and after

@@ -16,6 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from serving import admin_schemas as admin
 from serving import response_schemas as shapes
 
 _PREFIXES = ("/v1/", "/feedback", "/policy", "/admin/")  # the others ask for no key
@@ -109,29 +110,29 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("get", "/v1/feedback/assignments/next"): Described(
         answer=shapes.AssignmentShown, errors=(422, 503)
     ),
-    ("get", "/policy"): Described(answer=shapes.LivePolicies),
+    ("get", "/policy"): Described(answer=admin.LivePolicies),
     ("post", "/admin/policies/{version}/promote"): Described(
-        answer=shapes.Policy, errors=(404, 409, 503), is_idempotent=True
+        answer=admin.Policy, errors=(404, 409, 503), is_idempotent=True
     ),
     ("post", "/admin/rollback"): Described(
-        answer=shapes.Policy, errors=(404, 409, 503), is_idempotent=True
+        answer=admin.Policy, errors=(404, 409, 503), is_idempotent=True
     ),
-    ("get", "/admin/keys"): Described(answer=shapes.KeyList, errors=(503,)),
-    ("post", "/admin/keys"): Described(answer=shapes.MadeKey, errors=(400, 422, 503)),
-    ("delete", "/admin/keys/{key_id}"): Described(answer=shapes.KeyDeleted, errors=(404, 503)),
+    ("get", "/admin/keys"): Described(answer=admin.KeyList, errors=(503,)),
+    ("post", "/admin/keys"): Described(answer=admin.MadeKey, errors=(400, 422, 503)),
+    ("delete", "/admin/keys/{key_id}"): Described(answer=admin.KeyDeleted, errors=(404, 503)),
     ("post", "/admin/keys/{key_id}/rotate"): Described(
-        answer=shapes.MadeKey, errors=(400, 404, 422, 503)
+        answer=admin.MadeKey, errors=(400, 404, 422, 503)
     ),
-    ("get", "/admin/webhooks"): Described(answer=shapes.WebhookList, errors=(503,)),
-    ("post", "/admin/webhooks"): Described(answer=shapes.MadeWebhook, errors=(400, 409, 422, 503)),
+    ("get", "/admin/webhooks"): Described(answer=admin.WebhookList, errors=(503,)),
+    ("post", "/admin/webhooks"): Described(answer=admin.MadeWebhook, errors=(400, 409, 422, 503)),
     ("delete", "/admin/webhooks/{endpoint_id}"): Described(
-        answer=shapes.WebhookDeleted, errors=(404, 503)
+        answer=admin.WebhookDeleted, errors=(404, 503)
     ),
     ("post", "/admin/webhooks/{endpoint_id}/test"): Described(
-        answer=shapes.WebhookTested, errors=(404, 503)
+        answer=admin.WebhookTested, errors=(404, 503)
     ),
-    ("get", "/admin/rounds"): Described(answer=shapes.RoundList, errors=(503,)),
-    ("post", "/admin/rounds"): Described(answer=shapes.RoundRequested, errors=(400, 422, 503)),
+    ("get", "/admin/rounds"): Described(answer=admin.RoundList, errors=(503,)),
+    ("post", "/admin/rounds"): Described(answer=admin.RoundRequested, errors=(400, 422, 503)),
 }
 
 
@@ -167,8 +168,8 @@ def _make(app: FastAPI) -> dict[str, Any]:
     components = made.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schemas |= shared["$defs"]
-    for ours in ("HTTPValidationError", "ValidationError"):  # FastAPI's; edge answers in ours
-        schemas.pop(ours, None)
+    for fastapis in ("HTTPValidationError", "ValidationError"):  # edge answers in our shape
+        schemas.pop(fastapis, None)
     components["securitySchemes"] = {"api_key": {"type": "http", "scheme": "bearer"}}
     for name, operation in operations(made["paths"]).items():
         operation["security"] = [{"api_key": []}]

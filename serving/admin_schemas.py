@@ -1,0 +1,140 @@
+"""Answers of the operator's routes for the OpenAPI page; as response_schemas, for nothing else."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+
+class Policy(BaseModel):
+    """A version."""
+
+    version: str
+    kind: str
+    digest: str
+    parent: str | None
+    created: float
+
+
+class EngineState(BaseModel):
+    """What an engine has loaded."""
+
+    url: str
+    reachable: bool
+    loaded: list[dict[str, Any]]
+
+
+class LivePolicies(BaseModel):
+    """What serves."""
+
+    production: Policy | None
+    canary: Policy | None
+    previous: Policy | None
+    engines: list[EngineState]
+
+
+class Key(BaseModel):
+    """What is known of an API key, but not the key."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    tenant: str
+    created: float
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    max_concurrent: int | None
+    expires: float | None  # unix seconds; of a secret that was rotated out
+    store: bool
+
+
+class MadeKey(Key):
+    """The only time that the key itself is shown."""
+
+    key: str
+
+
+class KeyList(BaseModel):
+    """All keys."""
+
+    object: Literal["list"]
+    data: list[Key]
+
+
+class KeyDeleted(BaseModel):
+    """It is forgotten."""
+
+    id: str
+    deleted: Literal[True]
+
+
+class Webhook(BaseModel):
+    """Where events are posted to."""
+
+    id: str
+    url: str
+    events: list[str]
+    created: float
+    is_disabled: bool
+    last_attempt: float | None
+    last_outcome: str | None
+    num_failed: int
+
+
+class WebhookShown(Webhook):
+    """Without its secret."""
+
+    pending: int
+
+
+class MadeWebhook(Webhook):
+    """The only time that its secret is shown."""
+
+    secret: str
+
+
+class WebhookList(BaseModel):
+    """All of them."""
+
+    object: Literal["list"]
+    data: list[WebhookShown]
+
+
+class WebhookDeleted(BaseModel):
+    """Nothing is posted there any more."""
+
+    id: str
+    deleted: Literal[True]
+
+
+class WebhookTested(BaseModel):
+    """What came of one event, posted now."""
+
+    id: str
+    delivered: bool
+    outcome: str
+
+
+class RoundShown(BaseModel):
+    """A round, as the control worker last wrote it."""
+
+    round_id: str
+
+
+class RoundList(BaseModel):
+    """The newest ones."""
+
+    object: Literal["list"]
+    data: list[RoundShown]
+    active: str | None
+    requested: dict[str, Any] | None
+
+
+class RoundRequested(BaseModel):
+    """It is taken up when none is under way."""
+
+    object: Literal["round_request"]
+    reason: str
+    by: str
+    requested: float
