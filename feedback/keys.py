@@ -83,6 +83,11 @@ def webhook_deliveries(endpoint_id: str) -> str:
     return f"{PREFIX}webhook_deliveries:{endpoint_id}"
 
 
+def replays(completion_id: str) -> str:
+    """Set with TTL: names of the kept answers (`idempotency`) that hold this chat completion's text."""
+    return f"{PREFIX}replays:{completion_id}"
+
+
 def limits(key_id: str, what: str, window: int) -> str:
     """Counter of one key's requests or tokens in one minute (unix minutes)."""
     return f"{PREFIX}limit:{key_id}:{what}:{window}"

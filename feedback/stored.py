@@ -142,10 +142,18 @@ async def erase(journal: Journal, completion_id: str, *, tenant: str) -> None:
     """
     for _ in range(_ATTEMPTS):
         completion, replaced = await _find(journal, completion_id, tenant=tenant)
+        await _forget_replays(journal, completion_id)
         if await eventlog.erase_async(journal.redis, completion, replaced_metadata=replaced):
             journal.forget(completion_id)
             return
     raise _busy(completion_id)
+
+
+async def _forget_replays(journal: Journal, completion_id: str) -> None:
+    """The answers that are kept for their Idempotency-Key hold the text as well."""
+    name = keys.replays(completion_id)
+    kept = await cast("Awaitable[set[bytes]]", journal.redis.smembers(name))
+    await journal.redis.delete(name, *kept)
 
 
 async def _walk(

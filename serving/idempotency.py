@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -35,6 +36,8 @@ _MAX_KEPT_BYTES = 1_000_000
 _PASSING = (401, 403, 409, 429, 499)  # answers that say nothing of the request itself
 _HEADERS = (b"content-type", b"x-policy-version", b"x-policy-digest", b"x-policy-alias")
 _AWAY = (redis.RedisError, OSError)
+# As our own JSON has it. Within a text the quotes are escaped; a tool call's id has another form.
+_COMPLETION_ID = re.compile(rb'"id":"(chatcmpl-[0-9a-z]{26})"')
 
 
 class Idempotent:
@@ -115,6 +118,9 @@ class Idempotent:
                 pipe = client.pipeline(transaction=True)
                 pipe.hset(name, items=kept.items())
                 pipe.expire(name, _KEPT_S)
+                for completion_id in kept.completion_ids():
+                    pipe.sadd(keys.replays(completion_id), name)
+                    pipe.expire(keys.replays(completion_id), _KEPT_S)
                 await pipe.execute()
             else:
                 await client.delete(name)
@@ -152,6 +158,10 @@ class _Kept:
         if is_stream and not self._body.endswith(b"data: [DONE]\n\n"):
             return False
         return is_whole and self._status < 500 and self._status not in _PASSING
+
+    def completion_ids(self) -> set[str]:
+        """The chat completions whose text it holds: whoever erases one erases this as well."""
+        return {found.decode() for found in _COMPLETION_ID.findall(bytes(self._body))}
 
     def items(self) -> list[Any]:
         """Names and values for Redis, in turn."""

@@ -168,6 +168,29 @@ def test_a_deleted_one_is_gone_everywhere(gateway: Running) -> None:
     assert answer.status_code == 404
 
 
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_deleted_one_is_not_replayed_for_its_idempotency_key(
+    gateway: Running, is_stream: bool
+) -> None:
+    def send(method: str, path: str, body: Any = None) -> httpx2.Response:
+        headers = {"authorization": f"Bearer {gateway.secret}", "idempotency-key": "once"}
+        url = f"{gateway.url}/v1/chat/completions{path}"
+        return httpx2.request(method, url, json=body, headers=headers)
+
+    body = {"model": "policy", "messages": HELLO, "stream": is_stream}
+    answer = send("POST", "", body)
+    assert send("POST", "", body).headers["idempotent-replayed"] == "true"
+    (found,) = gateway.openai().chat.completions.list().data
+    assert found.id in answer.text
+    kept = [name for name in gateway.redis.scan_iter() if b"idem" in name]
+    assert len(kept) == 1
+    assert send("DELETE", f"/{found.id}").status_code == 200
+    assert not gateway.redis.exists(*kept)
+    again = send("POST", "", body)
+    assert "idempotent-replayed" not in again.headers
+    assert found.id not in again.text
+
+
 def test_the_messages_are_those_that_it_answers(gateway: Running) -> None:
     completion_id = ask(gateway)
     messages = gateway.openai().chat.completions.messages
