@@ -159,8 +159,9 @@ def operations(paths: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
 
 def _make(app: FastAPI) -> dict[str, Any]:
     made: dict[str, Any] = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    models: list[type[BaseModel]] = [described.answer for described in OPERATIONS.values()]
-    ordered = sorted({*models, shapes.ErrorBody}, key=_name)
+    answers = (described.answer for described in OPERATIONS.values())
+    models: list[type[BaseModel]] = [shapes.ErrorBody, *answers]
+    ordered = sorted(set(models), key=_name)
     _, shared = models_json_schema(
         [(model, "serialization") for model in ordered],
         ref_template="#/components/schemas/{model}",
