@@ -25,12 +25,23 @@ class EngineState(BaseModel):
     loaded: list[dict[str, Any]]
 
 
+class RolloutState(BaseModel):
+    """Full weights on their way to the engines, and what the aliases meant before."""
+
+    version: str
+    production: str
+    previous: str | None
+    started: float
+    held: list[str]  # engines that get no requests
+
+
 class LivePolicies(BaseModel):
     """What serves."""
 
     production: Policy | None
     canary: Policy | None
     previous: Policy | None
+    rollout: RolloutState | None
     engines: list[EngineState]
 
 

@@ -79,7 +79,9 @@ _JUDGEMENT = Described(answer=shapes.FeedbackReceived, errors=(400, 404, 422, 50
 _CHAT = "/v1/chat/completions"
 
 OPERATIONS: dict[tuple[str, str], Described] = {
-    ("post", _CHAT): Described(answer=shapes.ChatCompletion, errors=(400, 404, 503), streams=True),
+    ("post", _CHAT): Described(
+        answer=shapes.ChatCompletion, errors=(400, 404, 503), streams=True, is_idempotent=True
+    ),
     ("get", _CHAT): Described(
         answer=shapes.ChatCompletionPage,
         errors=(400, 404, 503),
