@@ -35,6 +35,7 @@ webhook_routes   the routes /admin/webhooks
 feedback_routes  the feedback package's routes: who may judge, who may label
 direct           the routes of the data path, called without FastAPI in between
 edge             what every request passes: size, ids, times, errors in OpenAI's shape
+logs             one JSON object a line, with the request's id and version
 metrics          what GET /metrics shows
 health           /healthz, /readyz, /metrics
 gateway          the parts of a gateway process, opened and closed together

@@ -87,18 +87,19 @@ def gateway() -> None:
     """Run one gateway in the foreground; settings from HONE_SERVING_…."""
     import uvicorn
 
+    from serving import logs
     from serving.settings import ServingSettings
 
     settings = ServingSettings()
+    logs.configure(settings.log_level)
     uvicorn.run(
         "serving.app:create_app",
         factory=True,
         host=settings.host,
         port=settings.port,
         access_log=False,
-        log_level="warning",
-        # Open streams get this long to finish before a stop cuts them.
-        timeout_graceful_shutdown=5,
+        log_config=None,
+        timeout_graceful_shutdown=settings.shutdown_s,
     )
 
 

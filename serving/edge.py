@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feedback.errors import BadRequest, HoneError, NotFound, TooLarge, Unavailable
 from feedback.events import new_id
+from serving import logs
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Edge:
         request_id = asked_id if _VALID_ID.fullmatch(asked_id) else new_id("req_")
         extra: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id.encode())]
         scope[_EXTRA] = extra
+        logs.bind(request_id=request_id)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -109,6 +109,13 @@ def stop(name: str, value: Any) -> list[str]:
     return words
 
 
+def token_ids(name: str, value: Any) -> list[int]:
+    if not isinstance(value, list) or len(value) > 64:
+        raise BadRequest(f"{name} is a list of up to 64 token ids", param=name)
+    check = integer(0, 10**6)
+    return [check(name, token) for token in value]
+
+
 def logit_bias(name: str, value: Any) -> dict[str, float]:
     if not isinstance(value, dict) or len(value) > 300:
         raise BadRequest("logit_bias is an object of up to 300 token ids", param=name)

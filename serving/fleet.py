@@ -274,7 +274,9 @@ class Fleet:
             if record.version in member.loaded:
                 return
             await self._make_room(member, record)
-            await member.engine.load(record.version, record.path, record.digest)
+            done = await member.engine.load(record.version, record.path, record.digest)
+            pause_s = done.get("pause_ms", 0.0) / 1e3
+            self._metrics.swap_pause.labels(record.kind).observe(pause_s)
         await self._look(member)
 
     async def _make_room(self, member: Member, record: PolicyRecord) -> None:

@@ -13,6 +13,8 @@ from prometheus_client import (
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
+_TOKEN_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+
 
 class Metrics:
     """Every metric of the gateway."""
@@ -38,6 +40,20 @@ class Metrics:
             "hone_first_token_seconds",
             "From a request to the first token of its stream, seconds.",
             ("endpoint", "version"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.per_token = Histogram(
+            "hone_time_per_output_token_seconds",
+            "Of each stream, the mean time between two tokens after the first, seconds.",
+            ("endpoint", "version"),
+            buckets=_TOKEN_SECONDS,
+            registry=registry,
+        )
+        self.swap_pause = Histogram(
+            "hone_swap_pause_seconds",
+            "How long an engine made no tokens while it loaded a version, seconds.",
+            ("kind",),
             buckets=_SECONDS,
             registry=registry,
         )

@@ -13,6 +13,7 @@ A request for completions:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -23,6 +24,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from feedback.errors import BadRequest, HoneError, NotFound
+from serving import logs
 from serving.candidates import CHAT, TEXT, Shape
 from serving.direct import Endpoint
 from serving.edge import add_headers
@@ -34,6 +36,8 @@ from serving.request_schemas import CHAT_SCHEMA, MODERATION_SCHEMA, TEXT_SCHEMA
 from serving.routing import ALIASES, MODEL, Target, resolve
 from serving.streaming import EventStream, Relay, until_disconnect
 from serving.upstream import Upstream
+
+log = logging.getLogger(__name__)
 
 _JSON = "application/json"
 
@@ -110,6 +114,7 @@ async def _complete(gateway: Gateway, shape: Shape, request: Request) -> Respons
             metrics=gateway.metrics,
         )
         version = exchange.target.version
+        logs.bind(version=version, completion_id=exchange.id, key_id=key.id)
         work = _open_stream if asked.is_stream else _answer
         with ExitStack() as ending:
             allowance = gateway.begin(key)
@@ -120,9 +125,11 @@ async def _complete(gateway: Gateway, shape: Shape, request: Request) -> Respons
             )
     except HoneError as error:
         gateway.metrics.requests.labels(shape.name, version, str(error.status)).inc()
+        log.info("refused", extra={"status": error.status, "reason": error.message})
         raise
     status = 200 if response is not None else 499  # nginx's "client closed request"
     gateway.metrics.requests.labels(shape.name, version, str(status)).inc()
+    log.info("answering" if asked.is_stream else "answered", extra={"status": status})
     return response or Response(status_code=status)
 
 

@@ -36,11 +36,16 @@ class Asked:
     num_choices: int
     store: bool | None  # None: as the key says
     end_user: str | None
+    cache_key: (
+        str | None
+    )  # `prompt_cache_key`: requests of one key have their prompts' beginning in common
     metadata: dict[str, str]
 
     @property
     def session(self) -> bytes:
         """What this request has in common with others whose prompts begin alike."""
+        if self.cache_key is not None:
+            return self.cache_key.encode()
         beginning = self.texts[0][:_SESSION_CHARS] if self.texts else ""
         return f"{self.end_user}:{beginning}".encode()
 
@@ -120,7 +125,8 @@ def _asked(
         wants_logprobs=wants_logprobs,
         num_choices=fields.get("n", 1),
         store=fields.get("store"),
-        end_user=fields.get("user"),
+        end_user=fields.get("safety_identifier") or fields.get("user"),
+        cache_key=fields.get("prompt_cache_key"),
         metadata=fields.get("metadata", {}),
     )
 
@@ -141,8 +147,9 @@ def _message_text(message: Mapping[str, Any]) -> str:
     return content or ""
 
 
-_NOT_FORWARDED = {"model", "stream", "stream_options", "store", "user", "metadata", "logprobs"} | {
-    "top_logprobs"
+_NOT_FORWARDED = {
+    *("model", "stream", "stream_options", "store", "metadata", "logprobs", "top_logprobs"),
+    *("user", "safety_identifier", "prompt_cache_key"),
 }
 
 _SHARED: dict[str, Check] = {
@@ -162,7 +169,11 @@ _SHARED: dict[str, Check] = {
     "top_p": checks.number(0, 1),
     "top_k": checks.integer(-1, 10**6),
     "min_p": checks.number(0, 1),
+    "ignore_eos": checks.flag,
+    "stop_token_ids": checks.token_ids,
     "user": checks.text(256),
+    "safety_identifier": checks.text(256),
+    "prompt_cache_key": checks.text(256),
     "store": checks.flag,
     "metadata": checks.metadata,
     "response_format": checks.response_format,

@@ -115,7 +115,14 @@ _OPTIONAL: dict[str, Schema] = {
     "top_p": _number(0, 1),
     "top_k": _integer(-1, 10**6),
     "min_p": _number(0, 1),
+    "ignore_eos": _FLAG,
+    "stop_token_ids": {"type": "array", "items": _integer(0, 10**6), "maxItems": 64},
     "user": _text(256),
+    "safety_identifier": {**_text(256), "description": "The end user; `user` is its older name."},
+    "prompt_cache_key": {
+        **_text(256),
+        "description": "Requests with the same one go to the same engine, which may know the prompt.",
+    },
     "store": {
         **_FLAG,
         "description": "Whether the exchange is kept and may train the model; default: as the key.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -92,6 +92,12 @@ class ServingSettings(BaseSettings):
     )
     request_timeout_s: float = Field(
         default=300.0, gt=0, description="Longest time an answer may take, seconds."
+    )
+    shutdown_s: int = Field(
+        default=5, ge=0, description="A stop cuts answers that are not over by then, seconds."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="warning", description="From `info` on every request is a line."
     )
     engine_wait_s: float = Field(
         default=10.0,

@@ -109,6 +109,7 @@ class Relay:
         self._upstream = upstream
         self._read = [0] * len(exchange.drafts)  # characters that moderation has seen
         self._has_begun = False
+        self._began_s = 0.0  # when the first token came, after the request
 
     async def run(self, write: Write) -> None:
         """Write the whole answer. Logs it, however it ends."""
@@ -117,6 +118,7 @@ class Relay:
             usage = await self._forward(write)
             exchange.count_usage(usage)
             exchange.count_latency()
+            self._count_pace()
             await exchange.log(upstream, is_complete=True)
             await write(b"data: [DONE]\n\n")
         except HoneError as error:
@@ -163,10 +165,18 @@ class Relay:
 
     def _begin(self, chunk: dict[str, Any]) -> None:
         exchange = self._exchange
-        self._has_begun = True
+        self._has_begun, self._began_s = True, exchange.elapsed_s
         exchange.prompt_ids = exchange.shape.prompt_ids(chunk)
         labels = (exchange.shape.name, exchange.target.version)
-        exchange.metrics.first_token.labels(*labels).observe(exchange.elapsed_s)
+        exchange.metrics.first_token.labels(*labels).observe(self._began_s)
+
+    def _count_pace(self) -> None:
+        exchange = self._exchange
+        num_tokens = max(len(draft.token_ids) for draft in exchange.drafts)
+        if num_tokens > 1:
+            pace_s = (exchange.elapsed_s - self._began_s) / (num_tokens - 1)
+            labels = (exchange.shape.name, exchange.target.version)
+            exchange.metrics.per_token.labels(*labels).observe(pace_s)
 
     def _take(self, choice: dict[str, Any]) -> Draft | None:
         """Add a chunk to its draft; the draft, when moderation must look before it goes on."""
