@@ -74,6 +74,16 @@ async def append_async(client: redis.asyncio.Redis, event: Event) -> bool:
     return not reply[1]
 
 
+async def append_all_async(client: redis.asyncio.Redis, events: Sequence[Event]) -> None:
+    """Append in this order, in one round trip. When it fails, some may be there: append them again."""
+    pipe = client.pipeline(transaction=False)
+    pipe.script_load(_APPEND_ONCE)
+    for event in events:
+        names = _names(event)
+        pipe.evalsha(_APPEND_ONCE_SHA, len(names), *names, event.id, encode(event))
+    await pipe.execute()
+
+
 def get(client: redis.Redis, kind: str, event_id: str) -> Event | None:
     """One event by its id."""
     entry = client.hget(keys.index(kind), event_id)

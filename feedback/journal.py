@@ -36,6 +36,7 @@ AWAY = (
 )
 _RECENT = 2_000  # completions remembered, so that feedback on them is possible while Redis is away
 _DRAIN_EVERY_S = 0.5
+_BATCH = 200  # events that go from the outbox to Redis at a time
 
 
 class Journal:
@@ -68,15 +69,20 @@ class Journal:
     async def append(self, event: Event) -> bool:
         """Make an event durable. True if it is new."""
         self._remember(event)
-        if self._waiting == 0:
-            try:
-                return await eventlog.append_async(self.redis, event)
-            except AWAY as error:
-                log.warning("redis is away, events go to the outbox", extra={"error": str(error)})
-        async with self._turn:
-            is_new = await asyncio.to_thread(self._outbox.put, event)
-            self._waiting += is_new
-        return is_new
+        is_away = False
+        while True:
+            if self._waiting == 0 and not is_away:
+                try:
+                    return await eventlog.append_async(self.redis, event)
+                except AWAY as error:
+                    log.warning("redis is away: an event goes to the outbox: %s", error)
+                    is_away = True
+            async with self._turn:
+                if self._waiting or is_away:
+                    is_new = await asyncio.to_thread(self._outbox.put, event)
+                    self._waiting += is_new
+                    return is_new
+            # The outbox was emptied while we waited for our turn, so Redis is next.
 
     async def get(self, kind: str, event_id: str) -> Event | None:
         """An event by id: from memory, Redis or the outbox. Raises redis.ConnectionError when only
@@ -112,9 +118,20 @@ class Journal:
                 continue
 
     async def _drain(self) -> None:
-        while rows := await asyncio.to_thread(self._outbox.head):
-            for seq, event in rows:
-                await eventlog.append_async(self.redis, event)
-                await asyncio.to_thread(self._outbox.remove, seq)
-        async with self._turn:  # nothing may slip in between the last look and the reset
+        """Batch by batch, so that it goes faster than new events come. The last batch is moved while
+        nobody may add to it: under load there would always be another one."""
+        while self._waiting > _BATCH:
+            num_moved = await self._move()
+            self._waiting -= num_moved
+        async with self._turn:
+            while await self._move():
+                pass
             self._waiting = await asyncio.to_thread(self._outbox.depth)
+
+    async def _move(self) -> int:
+        """A batch from the outbox to Redis. Returns how many events it had."""
+        rows = await asyncio.to_thread(self._outbox.head, limit=_BATCH)
+        if rows:
+            await eventlog.append_all_async(self.redis, [event for _, event in rows])
+            await asyncio.to_thread(self._outbox.remove_through, rows[-1][0])
+        return len(rows)

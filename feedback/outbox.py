@@ -33,7 +33,7 @@ class Outbox:
             )
             return cursor.rowcount == 1
 
-    def head(self, *, limit: int = 100) -> list[tuple[int, Event]]:
+    def head(self, *, limit: int) -> list[tuple[int, Event]]:
         """The oldest events with their sequence numbers."""
         with self._lock:
             rows = self._db.execute(
@@ -41,10 +41,10 @@ class Outbox:
             ).fetchall()
         return [(seq, decode(kind, data)) for seq, kind, data in rows]
 
-    def remove(self, seq: int) -> None:
-        """Forget an event that Redis has now."""
+    def remove_through(self, seq: int) -> None:
+        """Forget the events up to this one: Redis has them now."""
         with self._lock:
-            self._db.execute("DELETE FROM events WHERE seq = ?", (seq,))
+            self._db.execute("DELETE FROM events WHERE seq <= ?", (seq,))
 
     def get(self, event_id: str) -> Event | None:
         """An event that waits here, by its id."""

@@ -50,6 +50,34 @@ async def test_events_written_while_redis_is_away_are_in_the_log_once_and_in_ord
     assert found == events
 
 
+async def test_the_outbox_empties_while_others_go_on_writing(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    journal = Journal(settings(redis_server.url, tmp_path))
+    await journal.start()
+    written: list[str] = []
+    is_over = False
+
+    async def write() -> None:
+        while not is_over:
+            event = an_event(len(written))
+            await journal.append(event)
+            written.append(event.id)
+
+    writers = [asyncio.create_task(write()) for _ in range(8)]
+    redis_server.stop(kill=True)
+    while journal.depth() < 500:
+        await asyncio.sleep(0.02)
+    redis_server.start()
+    await until_drained(journal, timeout_s=20)
+    is_over = True
+    await asyncio.gather(*writers)
+    await until_drained(journal)
+    await journal.close()
+    found = [event.id for _, event in eventlog.read(connect(redis_server.url), "audit")]
+    assert sorted(found) == sorted(written)
+
+
 async def test_an_event_waiting_in_the_outbox_survives_a_new_process(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
