@@ -39,6 +39,9 @@ redis.call('DEL', KEYS[3])
 redis.call('PUBLISH', KEYS[2], ARGV[1])
 """
 
+# KEYS: lease. ARGV: owner.
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyRecord:
@@ -191,9 +194,9 @@ class Registry:
             return False
         return bool(self._redis.expire(keys.ROLLOUT_LEASE, ttl_s))
 
-    def release_rollout(self) -> None:
-        """For whoever comes next."""
-        self._redis.delete(keys.ROLLOUT_LEASE)
+    def release_rollout(self, owner: str) -> None:
+        """For whoever comes next; a lease that another one has by now stays."""
+        self._redis.eval(_RELEASE, 1, keys.ROLLOUT_LEASE, owner)
 
 
 def _rollout(data: bytes) -> Rollout:

@@ -42,6 +42,7 @@ class Rollouts:
         self._fleet = fleet
         self._refresher = refresher
         self._owner = new_id("own_")
+        self._turn = asyncio.Lock()  # the lease tells gateways apart, not the tasks of one
         self._watcher: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -56,14 +57,17 @@ class Rollouts:
     async def make_live(self, record: PolicyRecord) -> None:
         """Have full weights on every engine and in production. Raises Conflict while others are on
         their way, Refused with an engine's reason, Unavailable."""
-        if not await self._lease():
-            raise Conflict("other weights are on their way to the engines; try again in a minute")
-        try:
-            rollout = await asyncio.to_thread(self._registry.begin_rollout, record.version)
-        except BaseException:
-            await asyncio.to_thread(self._registry.release_rollout)
-            raise
-        await self._carry_out(rollout)
+        if self._turn.locked():
+            raise _busy()
+        async with self._turn:
+            if not await self._lease():
+                raise _busy()
+            try:
+                rollout = await asyncio.to_thread(self._registry.begin_rollout, record.version)
+            except BaseException:
+                await self._release()
+                raise
+            await self._carry_out(rollout)
 
     async def _carry_out(self, rollout: Rollout) -> None:
         """By the holder of the lease."""
@@ -80,7 +84,7 @@ class Rollouts:
         finally:
             renewing.cancel()
             with contextlib.suppress(*AWAY):
-                await asyncio.to_thread(self._registry.release_rollout)
+                await self._release()
                 await self._refresher.refresh()
 
     async def _load_all(self, rollout: Rollout, record: PolicyRecord) -> None:
@@ -109,23 +113,34 @@ class Rollouts:
         """Carry on what a gateway that died has begun."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            if self._refresher.live.rollout is None:
+            if self._refresher.live.rollout is None or self._turn.locked():
                 continue
-            with contextlib.suppress(HoneError, *AWAY):
-                if not await self._lease():
-                    continue
-                live = await asyncio.to_thread(self._registry.snapshot)
-                if live.rollout is None:
-                    await asyncio.to_thread(self._registry.release_rollout)
-                    continue
-                log.warning("carrying on with the rollout of %s", live.rollout.version)
-                await self._carry_out(live.rollout)
+            async with self._turn:
+                with contextlib.suppress(HoneError, *AWAY):
+                    await self._carry_on()
+
+    async def _carry_on(self) -> None:
+        if not await self._lease():
+            return
+        live = await asyncio.to_thread(self._registry.snapshot)
+        if live.rollout is None:
+            await self._release()
+            return
+        log.warning("carrying on with the rollout of %s", live.rollout.version)
+        await self._carry_out(live.rollout)
 
     async def _lease(self) -> bool:
         return await asyncio.to_thread(self._registry.lease_rollout, self._owner, ttl_s=_LEASE_S)
+
+    async def _release(self) -> None:
+        await asyncio.to_thread(self._registry.release_rollout, self._owner)
 
     async def _renew_forever(self) -> None:
         while True:
             await asyncio.sleep(_LEASE_S / 3)
             with contextlib.suppress(*AWAY):
                 await self._lease()
+
+
+def _busy() -> Conflict:
+    return Conflict("other weights are on their way to the engines; try again in a minute")

@@ -59,7 +59,9 @@ def test_one_gateway_at_a_time_has_the_rollout(registry: Registry) -> None:
     assert registry.lease_rollout("a", ttl_s=5)
     assert not registry.lease_rollout("b", ttl_s=5)
     assert registry.lease_rollout("a", ttl_s=5)
-    registry.release_rollout()
+    registry.release_rollout("b")
+    assert not registry.lease_rollout("b", ttl_s=5)
+    registry.release_rollout("a")
     assert registry.lease_rollout("b", ttl_s=5)
 
 

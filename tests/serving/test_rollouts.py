@@ -132,6 +132,21 @@ def test_a_second_promotion_meanwhile_is_told_to_wait(
     assert Registry(gateway.redis).aliases()["production"] == NEW
 
 
+def test_a_slow_rollout_is_carried_out_once(
+    start_gateway: Callable[..., Running],
+    redis_url: str,
+    engines: list[FakeEngine],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gateway = start_gateway(redis_url, *engines[:2], **PLENTY)
+    publish(gateway)
+    for engine in engines:
+        engine.load_delay_s = 1.5  # longer than the watcher waits between two looks
+    assert promote(gateway).status_code == 200
+    assert "carrying on" not in caplog.text
+    assert [engine.calls for engine in engines[:2]] == [[f"load {NEW}"]] * 2
+
+
 def test_another_gateway_carries_on_what_a_dead_one_has_begun(
     start_gateway: Callable[..., Running], redis_url: str, engines: list[FakeEngine]
 ) -> None:
