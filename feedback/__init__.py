@@ -8,6 +8,7 @@ judgements   rankings, comparisons, ratings, demonstrations: shapes that cannot 
 connection   Redis clients with the time-outs that blocking reads and slow fsyncs need
 eventlog     append once, look up, read in order (Redis Streams)
 stored       stored chat completions: paged by filters, metadata replaced, erased for good
+group_commit  events that come during a write are written together, next
 outbox       events kept in SQLite while Redis is away
 journal      the gateway's way to the log: Redis, else the outbox; drains in order, exactly once
 snapshot     a frozen dataset for one round: each judgement once

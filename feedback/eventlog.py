@@ -19,15 +19,21 @@ from feedback.events import Completion, Event, decode, encode
 
 ERASED = b"erased"  # in the index, where the entry id of an event was
 
-# KEYS: stream, index, then the sorted sets that list the event. ARGV: event id, JSON.
-# Returns the entry id and 1 if it was there already.
+# KEYS: for each event its stream, its index, then the sorted sets that list it. ARGV: for each event
+# the number of its keys, its id, its JSON. Returns 1 for each that is new, 0 for one that was there.
 _APPEND_ONCE = """
-local known = redis.call('HGET', KEYS[2], ARGV[1])
-if known then return {known, 1} end
-local entry = redis.call('XADD', KEYS[1], '*', 'e', ARGV[2])
-redis.call('HSET', KEYS[2], ARGV[1], entry)
-for i = 3, #KEYS do redis.call('ZADD', KEYS[i], 0, ARGV[1]) end
-return {entry, 0}
+local are_new, before = {}, 0
+for i = 1, #ARGV, 3 do
+    local stream, index, id = KEYS[before + 1], KEYS[before + 2], ARGV[i + 1]
+    local is_new = redis.call('HEXISTS', index, id) == 0
+    if is_new then
+        redis.call('HSET', index, id, redis.call('XADD', stream, '*', 'e', ARGV[i + 2]))
+        for k = before + 3, before + ARGV[i] do redis.call('ZADD', KEYS[k], 0, id) end
+    end
+    table.insert(are_new, is_new and 1 or 0)
+    before = before + ARGV[i]
+end
+return are_new
 """
 
 _APPEND_ONCE_SHA = hashlib.sha1(_APPEND_ONCE.encode()).hexdigest()
@@ -58,30 +64,22 @@ Rows = list[tuple[bytes, dict[bytes, bytes]]]
 def append(client: redis.Redis, event: Event) -> bool:
     """Append from a worker. True if the event is new. Durable when Redis runs `appendfsync
     always`."""
-    names = _names(event)
-    reply = client.eval(_APPEND_ONCE, len(names), *names, event.id, encode(event))
-    return not reply[1]
+    names, arguments = _to_append([event])
+    reply = cast("list[int]", client.eval(_APPEND_ONCE, len(names), *names, *arguments))
+    return bool(reply[0])
 
 
-async def append_async(client: redis.asyncio.Redis, event: Event) -> bool:
-    """Append from the gateway. True if the event is new."""
-    names = _names(event)
-    arguments: list[str | bytes] = [*names, event.id, encode(event)]
+async def append_all_async(client: redis.asyncio.Redis, events: Sequence[Event]) -> list[bool]:
+    """Append from the gateway, in this order, in one round trip. True for each that is new.
+
+    When it fails some may be there: append them again.
+    """
+    names, arguments = _to_append(events)
     try:
-        reply = await client.evalsha(_APPEND_ONCE_SHA, len(names), *arguments)
+        reply = await client.evalsha(_APPEND_ONCE_SHA, len(names), *names, *arguments)
     except redis.exceptions.NoScriptError:  # a Redis that has just started
-        reply = await client.eval(_APPEND_ONCE, len(names), *arguments)
-    return not reply[1]
-
-
-async def append_all_async(client: redis.asyncio.Redis, events: Sequence[Event]) -> None:
-    """Append in this order, in one round trip. When it fails, some may be there: append them again."""
-    pipe = client.pipeline(transaction=False)
-    pipe.script_load(_APPEND_ONCE)
-    for event in events:
-        names = _names(event)
-        pipe.evalsha(_APPEND_ONCE_SHA, len(names), *names, event.id, encode(event))
-    await pipe.execute()
+        reply = await client.eval(_APPEND_ONCE, len(names), *names, *arguments)
+    return [bool(is_new) for is_new in reply]
 
 
 def get(client: redis.Redis, kind: str, event_id: str) -> Event | None:
@@ -169,6 +167,12 @@ def count_after(client: redis.Redis, kind: str, *, after: str) -> int:
     return sum(1 for _ in read(client, kind, after=after))
 
 
-def _names(event: Event) -> list[str]:
-    names = [keys.stream(event.kind), keys.index(event.kind)]
-    return names + (listings(event, event.metadata) if isinstance(event, Completion) else [])
+def _to_append(events: Sequence[Event]) -> tuple[list[str], list[str | bytes]]:
+    """KEYS and ARGV of the script."""
+    names: list[str] = []
+    arguments: list[str | bytes] = []
+    for event in events:
+        listed = listings(event, event.metadata) if isinstance(event, Completion) else []
+        names += [keys.stream(event.kind), keys.index(event.kind), *listed]
+        arguments += [str(2 + len(listed)), event.id, encode(event)]
+    return names, arguments

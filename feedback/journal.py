@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
+from functools import partial
 
 import redis
 import redis.asyncio
@@ -21,6 +22,7 @@ import redis.asyncio
 from feedback import eventlog
 from feedback.connection import connect_async
 from feedback.events import Event
+from feedback.group_commit import GroupCommit
 from feedback.outbox import Outbox
 from feedback.settings import FeedbackSettings
 
@@ -46,6 +48,7 @@ class Journal:
         self, settings: FeedbackSettings, client: redis.asyncio.Redis | None = None
     ) -> None:
         self.redis = client or connect_async(settings.redis_url)
+        self._log = GroupCommit(partial(eventlog.append_all_async, self.redis))
         self._outbox = Outbox(settings.outbox_path)
         self._waiting = self._outbox.depth()
         self._recent: OrderedDict[str, Event] = OrderedDict()
@@ -73,7 +76,7 @@ class Journal:
         while True:
             if self._waiting == 0 and not is_away:
                 try:
-                    return await eventlog.append_async(self.redis, event)
+                    return await self._log.put(event)
                 except AWAY as error:
                     log.warning("redis is away: an event goes to the outbox: %s", error)
                     is_away = True

@@ -6,6 +6,7 @@ engine    a running stack: vLLM direct and through its gateway
 swap      a running stack: versions change while streams are in flight
 verdict   what became of those streams: dropped, wrong, made to wait
 load      the load client, a process of its own
+relay     the floor under a gateway: bytes passed on, a process of its own
 mock      the mock upstream, a process of its own: engine and moderation server in one
 report    rounds, medians over them, tables
 

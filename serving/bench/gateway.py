@@ -1,7 +1,8 @@
 """`hone bench gateway`: a real gateway with a real Redis, before a mock upstream.
 
-1. Start Redis (every event on disk, as under `hone up`), the mock, the gateway and, where it is
-   given, LiteLLM's proxy: what is under test on the first core, all else on the others.
+1. Start Redis (every event on disk, as under `hone up`), the mock, the gateway, a relay of bytes as
+   the floor and, where it is given, LiteLLM's proxy: what is under test on the first core, all else
+   on the others.
 2. Round by round send every target the same load, one after the other: whole answers, then streams.
 
 The gateway's rows add one cost at a time: `store: false` leaves out the log, blank texts leave out
@@ -38,6 +39,7 @@ from serving.probes import http_ok
 from serving.supervisor import Supervisor
 
 LITELLM = "LiteLLM"
+RELAY = "bytes only"
 _PROMPT = (
     "Tell me, in a few friendly words, how somebody who is new in town finds good company. " * 2
 )
@@ -66,8 +68,10 @@ async def run(
         plan = parts.plan(
             data_dir=folder, base_model=folder, host="127.0.0.1", port=port, redis_url=None
         )
-        async with _running(plan, _parts(plan, pace_ms=pace_ms, litellm=litellm)) as pids:
-            loads = _loads(plan, pids)
+        relay_port = choose_port(8350)
+        chosen = _parts(plan, relay_port=relay_port, pace_ms=pace_ms, litellm=litellm)
+        async with _running(plan, chosen) as pids:
+            loads = _loads(plan, pids, relay_port=relay_port)
             counting = partial(_send, plan)
             report: dict[str, Any] = {"machine": machine(), "answers": [], "streams": []}
             for size in concurrency:
@@ -84,7 +88,7 @@ async def run(
     return report
 
 
-def _loads(plan: Plan, pids: dict[str, int]) -> dict[str, Load]:
+def _loads(plan: Plan, pids: dict[str, int], *, relay_port: int) -> dict[str, Load]:
     """What each row of the report is asked, but for how many at a time."""
     with connect(plan.redis_url) as client:
         key, no_limit = plan.secrets.api_key, 10**9
@@ -107,6 +111,7 @@ def _loads(plan: Plan, pids: dict[str, int]) -> dict[str, Load]:
     limited = replace(ours, bodies=[nothing | {"store": False}], expect=blank(text))
     loads = {
         DIRECT: direct,
+        RELAY: replace(direct, url=f"http://127.0.0.1:{relay_port}", pids=(pids["relay"],)),
         "hone: keys, limits": limited,
         "hone: + durable log": replace(limited, bodies=[nothing | {"store": True}]),
         "hone: + moderation": replace(ours, bodies=[body | {"store": True}]),
@@ -169,10 +174,13 @@ def _cores() -> tuple[set[int], set[int]]:
     return {first}, set(others) or {first}
 
 
-def _parts(plan: Plan, *, pace_ms: float, litellm: Path | None) -> list[Part]:
+def _parts(
+    plan: Plan, *, relay_port: int, pace_ms: float, litellm: Path | None
+) -> list[Part]:
     tested, others = _cores()
     stack = {part.name: part for part in parts.parts(plan)}
     mock = (sys.executable, "-m", "serving.bench.mock", str(plan.engine_port), str(pace_ms))
+    relay = (sys.executable, "-m", "serving.bench.relay", str(relay_port), str(plan.engine_port))
     redis, gateway = stack["redis"], stack["gateway"]
     chosen = [
         replace(redis, command=pinned(redis.command, to=others)),
@@ -180,6 +188,12 @@ def _parts(plan: Plan, *, pace_ms: float, litellm: Path | None) -> list[Part]:
             name="mock",
             command=pinned(mock, to=others),
             ready=http_ok(plan.engine_port, "/healthz"),
+        ),
+        Part(
+            name="relay",
+            command=pinned(relay, to=tested),
+            ready=http_ok(relay_port, "/healthz"),
+            needs=("mock",),
         ),
         replace(
             gateway,
