@@ -135,6 +135,12 @@ class Audit:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
+def audit(actor: str, action: str, **detail: Any) -> Audit:
+    """The record of a change made now. `actor`: an API key's id, or `cli:<user>`."""
+    now = time.time()
+    return Audit(id=new_id("aud_"), created=now, actor=actor, action=action, detail=detail)
+
+
 Event = Completion | Feedback | Moderated | RoundChanged | Audit
 
 _TYPES: dict[str, type[Event]] = {

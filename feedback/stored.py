@@ -22,7 +22,10 @@ from feedback.events import Completion
 from feedback.journal import Journal
 
 _LOOK_AT = 2_000  # ids that one script looks at: about 2 ms in which Redis does nothing else
-_MAX_WALKS = 10  # scripts per page
+_MAX_WALKS = 10  # scripts per page that has found something
+_MAX_EMPTY_WALKS = (
+    1_000  # and per page that has not: OpenAI's clients take an empty page for the end
+)
 _READ_AT_ONCE = 20  # completions per round trip: each may be 100 kB
 _ATTEMPTS = 5
 
@@ -93,9 +96,9 @@ async def page(journal: Journal, query: Query, *, tenant: str) -> Page:
     """The completions of a tenant that a query asks for."""
     ids: list[str] = []
     cursor, has_more = query.after, True
-    for _ in range(_MAX_WALKS):
+    for number in range(_MAX_EMPTY_WALKS):
         wanted = query.limit + 1 - len(ids)  # one more, to know whether there are more
-        if not has_more or wanted == 0:
+        if not has_more or wanted == 0 or (ids and number >= _MAX_WALKS):
             break
         found, cursor, has_more = await _walk(journal, query, cursor, wanted, tenant=tenant)
         ids += found

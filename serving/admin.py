@@ -13,7 +13,6 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from feedback import keys
-from feedback.events import Audit, new_id
 from serving import auth
 from serving.gateway import Gateway
 from serving.promotion import promote, roll_back
@@ -107,7 +106,7 @@ def _keys(gateway: Callable[[], Gateway]) -> APIRouter:
             lambda: auth.create_key(gateway().redis, **wanted.model_dump())
         )
         await gateway().refresher.refresh()
-        await _audit(gateway(), actor=key.id, action="keys.create", detail=asdict(record))
+        await gateway().audit(key.id, "keys.create", **asdict(record))
         return {"key": secret, **asdict(record)}
 
     @router.post("/{key_id}/rotate")
@@ -118,8 +117,7 @@ def _keys(gateway: Callable[[], Gateway]) -> APIRouter:
             auth.rotate_key, gateway().redis, key_id, grace_s=wanted.grace_s
         )
         await gateway().refresher.refresh()
-        detail = {"id": key_id, "grace_s": wanted.grace_s}
-        await _audit(gateway(), actor=key.id, action="keys.rotate", detail=detail)
+        await gateway().audit(key.id, "keys.rotate", id=key_id, grace_s=wanted.grace_s)
         return {"key": secret, **asdict(record)}
 
     @router.delete("/{key_id}")
@@ -128,7 +126,7 @@ def _keys(gateway: Callable[[], Gateway]) -> APIRouter:
         key = await gateway().identify(request, "admin")
         record = await asyncio.to_thread(auth.revoke_key, gateway().redis, key_id)
         await gateway().refresher.refresh()
-        await _audit(gateway(), actor=key.id, action="keys.revoke", detail=asdict(record))
+        await gateway().audit(key.id, "keys.revoke", **asdict(record))
         return {"id": record.id, "deleted": True}
 
     return router
@@ -149,7 +147,7 @@ def _rounds(gateway: Callable[[], Gateway]) -> APIRouter:
         key = await gateway().identify(request, "admin")
         asked = {**wanted.model_dump(exclude_none=True), "by": key.id, "requested": time.time()}
         await asyncio.to_thread(gateway().redis.set, keys.ROUND_REQUESTED, orjson.dumps(asked))
-        await _audit(gateway(), actor=key.id, action="rounds.request", detail=asked)
+        await gateway().audit(key.id, "rounds.request", **asked)
         return {"object": "round_request", **asked}
 
     return router
@@ -199,8 +197,3 @@ def _read_rounds(gateway: Gateway) -> dict[str, Any]:
         "active": active.decode() if active else None,
         "requested": orjson.loads(requested) if requested else None,
     }
-
-
-async def _audit(gateway: Gateway, *, actor: str, action: str, detail: dict[str, Any]) -> None:
-    event = Audit(id=new_id("aud_"), created=time.time(), actor=actor, action=action, detail=detail)
-    await gateway.journal.append(event)

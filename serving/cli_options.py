@@ -55,6 +55,16 @@ def redis_of(data_dir: Path) -> Iterator[redis.Redis]:
         raise Unavailable(f"Redis at {url} does not answer: {error}") from None
 
 
+def log_change(client: redis.Redis, action: str, **detail: Any) -> None:
+    """Put a change made on the command line into the log, as the gateway's routes do with theirs."""
+    from getpass import getuser
+
+    from feedback import eventlog
+    from feedback.events import audit
+
+    eventlog.append(client, audit(f"cli:{getuser()}", action, **detail))
+
+
 def post_as_admin(path: str, *, data_dir: Path) -> dict[str, Any]:
     """POST to the gateway of the `hone up` on this folder. Raises HoneError with the gateway's words."""
     return _ask_as_admin(path, data_dir=data_dir, body=b"{}")

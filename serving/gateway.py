@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import redis
@@ -13,6 +14,7 @@ from starlette.requests import Request
 
 from feedback.assignments import Assignments
 from feedback.connection import connect
+from feedback.events import audit
 from feedback.intake import Intake
 from feedback.journal import Journal
 from feedback.settings import FeedbackSettings
@@ -70,6 +72,10 @@ class Gateway:
     def end(self, key: ApiKey, *, tokens: int) -> None:
         """It has ended, and took so many tokens."""
         self.limiter.end(key.id, tokens=tokens, now=time.time())
+
+    async def audit(self, actor: str, action: str, **detail: Any) -> None:
+        """Put a change by an operator into the log."""
+        await self.journal.append(audit(actor, action, **detail))
 
     def limits_of(self, key: ApiKey) -> Limits:
         """What a key may use, where it says nothing itself the settings' defaults."""

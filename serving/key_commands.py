@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli_options import AsJson, DataDir, redis_of
+from serving.cli_options import AsJson, DataDir, log_change, redis_of
 
 if TYPE_CHECKING:
     from serving.auth import ApiKey
@@ -56,6 +56,7 @@ def create(
             max_concurrent=max_concurrent,
             store=store,
         )
+        log_change(client, "keys.create", **asdict(record))
     _show_secret(secret, record, as_json=as_json)
 
 
@@ -90,6 +91,7 @@ def rotate(
 
     with redis_of(data) as client:
         secret, record = auth.rotate_key(client, key_id, grace_s=grace)
+        log_change(client, "keys.rotate", id=key_id, grace_s=grace)
     _show_secret(secret, record, as_json=as_json)
 
 
@@ -100,6 +102,7 @@ def revoke(key_id: str, data: DataDir = Path(".hone")) -> None:
 
     with redis_of(data) as client:
         record = auth.revoke_key(client, key_id)
+        log_change(client, "keys.revoke", **asdict(record))
     typer.echo(f"revoked {record.id} ({record.name})")
 
 

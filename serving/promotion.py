@@ -7,10 +7,8 @@ Full weights replace what an engine runs, so they take longer: see rollouts.
 from __future__ import annotations
 
 import asyncio
-import time
 
 from feedback.errors import Conflict
-from feedback.events import Audit, new_id
 from serving.gateway import Gateway
 from serving.registry import PREVIOUS, PRODUCTION, PolicyRecord
 
@@ -19,7 +17,7 @@ async def promote(gateway: Gateway, version: str, *, actor: str) -> PolicyRecord
     """Make a version production. Raises NotFound, Refused with an engine's reason, Unavailable."""
     record = await asyncio.to_thread(gateway.registry.get, version)
     await _make_live(gateway, record)
-    await _audit(gateway, actor=actor, action="promote", version=version)
+    await gateway.audit(actor, "promote", version=version)
     return record
 
 
@@ -31,7 +29,7 @@ async def roll_back(gateway: Gateway, *, actor: str) -> PolicyRecord:
         raise Conflict("there is no previous version to roll back to")
     record = await asyncio.to_thread(gateway.registry.get, version)
     await _make_live(gateway, record)
-    await _audit(gateway, actor=actor, action="rollback", version=version)
+    await gateway.audit(actor, "rollback", version=version)
     return record
 
 
@@ -44,9 +42,3 @@ async def _make_live(gateway: Gateway, record: PolicyRecord) -> None:
     await gateway.fleet.load_everywhere(record)
     await asyncio.to_thread(gateway.registry.promote, record.version)
     await gateway.refresher.refresh()
-
-
-async def _audit(gateway: Gateway, *, actor: str, action: str, version: str) -> None:
-    detail = {"version": version}
-    event = Audit(id=new_id("aud_"), created=time.time(), actor=actor, action=action, detail=detail)
-    await gateway.journal.append(event)

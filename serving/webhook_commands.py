@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from serving.cli_options import AsJson, DataDir, redis_of
+from serving.cli_options import AsJson, DataDir, log_change, redis_of
 
 app = typer.Typer(
     help="Webhooks: signed posts when a version goes live or a round ends.", no_args_is_help=True
@@ -31,6 +31,7 @@ def add(
 
     with redis_of(data) as client:
         endpoint = Webhooks(client).add(url, events=event or ())
+        log_change(client, "webhooks.create", webhook=endpoint.id)
     if as_json:
         typer.echo(json.dumps(asdict(endpoint)))
         return
@@ -81,4 +82,5 @@ def remove(endpoint_id: str, data: DataDir = Path(".hone")) -> None:
 
     with redis_of(data) as client:
         endpoint = Webhooks(client).remove(endpoint_id)
+        log_change(client, "webhooks.remove", webhook=endpoint.id)
     typer.echo(f"removed {endpoint.id} ({endpoint.url})")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -11,7 +10,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from feedback.events import Audit, new_id
 from serving.gateway import Gateway
 from serving.webhook_delivery import post_test
 from serving.webhooks import Webhooks
@@ -47,7 +45,7 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
         """Have events posted to an address. The answer is the only time that the secret is shown."""
         key = await gateway().identify(request, "admin")
         endpoint = await asyncio.to_thread(webhooks().add, wanted.url, events=wanted.events)
-        await _audit(gateway(), actor=key.id, action="webhooks.create", of=endpoint.id)
+        await gateway().audit(key.id, "webhooks.create", webhook=endpoint.id)
         return asdict(endpoint)
 
     @router.delete("/{endpoint_id}")
@@ -55,7 +53,7 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
         """Post nothing there any more; what still waits for it is dropped."""
         key = await gateway().identify(request, "admin")
         endpoint = await asyncio.to_thread(webhooks().remove, endpoint_id)
-        await _audit(gateway(), actor=key.id, action="webhooks.remove", of=endpoint.id)
+        await gateway().audit(key.id, "webhooks.remove", webhook=endpoint.id)
         return {"id": endpoint.id, "deleted": True}
 
     @router.post("/{endpoint_id}/test")
@@ -66,9 +64,3 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
         return {"id": endpoint_id, "delivered": outcome.is_delivered, "outcome": outcome.says}
 
     return router
-
-
-async def _audit(gateway: Gateway, *, actor: str, action: str, of: str) -> None:
-    detail = {"webhook": of}
-    event = Audit(id=new_id("aud_"), created=time.time(), actor=actor, action=action, detail=detail)
-    await gateway.journal.append(event)

@@ -174,9 +174,7 @@ def _cores() -> tuple[set[int], set[int]]:
     return {first}, set(others) or {first}
 
 
-def _parts(
-    plan: Plan, *, relay_port: int, pace_ms: float, litellm: Path | None
-) -> list[Part]:
+def _parts(plan: Plan, *, relay_port: int, pace_ms: float, litellm: Path | None) -> list[Part]:
     tested, others = _cores()
     stack = {part.name: part for part in parts.parts(plan)}
     mock = (sys.executable, "-m", "serving.bench.mock", str(plan.engine_port), str(pace_ms))

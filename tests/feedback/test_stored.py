@@ -135,23 +135,24 @@ async def test_filters_find_what_has_all_of_it(journal: Journal) -> None:
     assert await ids(journal, metadata={"screen": ""}) == []
 
 
-async def test_a_walk_that_finds_nothing_stops_and_the_next_page_goes_on(
+async def test_a_page_is_not_empty_while_there_is_one_to_be_found(
     redis_url: str, journal: Journal
 ) -> None:
-    """30,000 completions have one of two pairs; one, the last, has both."""
-    await fill(journal, completion(900_000, metadata={"a": "1", "b": "1"}))
+    """30,000 completions have one of two pairs; the first and the last have both."""
+    both = {"a": "1", "b": "1"}
+    await fill(journal, completion(0, metadata=both), completion(900_000, metadata=both))
     client = connect(redis_url)
-    for key, first in (("a", 0), ("b", 1)):
+    for key, first in (("a", 1), ("b", 2)):
         listed = {f"chatcmpl-{2 * i + first:06}": 0 for i in range(30_000)}
         client.zadd(keys.stored_where("t", f"metadata.{key}", "1"), listed)
     client.close()
-    query = Query(limit=5, metadata={"a": "1", "b": "1"})
+    query = Query(limit=5, metadata=both)
     first_page = await stored.page(journal, query, tenant="t")
-    assert (first_page.completions, first_page.has_more) == ([], True)
-    assert first_page.cursor is not None
-    query = dataclasses.replace(query, after=first_page.cursor)
-    (found,) = (await stored.page(journal, query, tenant="t")).completions
-    assert found.created == 900_000
+    assert [found.created for found in first_page.completions] == [0]
+    assert first_page.has_more  # it did not look through all of them
+    query = dataclasses.replace(query, after=first_page.completions[-1].id)
+    last_page = await stored.page(journal, query, tenant="t")
+    assert [found.created for found in last_page.completions] == [900_000]
 
 
 async def test_replaced_metadata_is_read_and_found_and_the_old_is_not(journal: Journal) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 from typer.testing import CliRunner
 
+from feedback import eventlog
 from feedback.connection import connect
 from feedback.errors import NotFound
+from feedback.events import Audit
 from serving.cli import app
 from serving.registry import PolicyRecord, Registry
 from tests.serving.conftest import Running
@@ -41,6 +44,20 @@ def test_a_rotated_key_is_shown_once_more(hone: CliRunner) -> None:
     again = json.loads(rotated.stdout)
     assert again["id"] == made["id"]
     assert again["key"] != made["key"]
+
+
+def test_a_change_of_keys_on_the_command_line_is_in_the_log(
+    hone: CliRunner, redis_url: str
+) -> None:
+    made = json.loads(hone.invoke(app, ["keys", "create", "--name", "x", "--json"]).stdout)
+    hone.invoke(app, ["keys", "rotate", made["id"]])
+    hone.invoke(app, ["keys", "revoke", made["id"]])
+    with connect(redis_url) as client:
+        audits = [cast(Audit, event) for _, event in eventlog.read(client, "audit")]
+    assert [audit.action for audit in audits] == ["keys.create", "keys.rotate", "keys.revoke"]
+    assert {audit.detail["id"] for audit in audits} == {made["id"]}
+    assert all(audit.actor.startswith("cli:") for audit in audits)
+    assert made["key"] not in str(audits)
 
 
 def test_watching_says_what_answers_and_what_each_engine_has(
