@@ -19,16 +19,13 @@ RoundId = NewType("RoundId", str)
 Version = NewType("Version", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]  # two digits of an id at a time
 
 
 def new_id(prefix: str) -> str:
     """A sortable id: prefix, 48 bits of milliseconds and 80 random bits, Crockford base 32."""
     value = (int(time.time() * 1000) << 80) | int.from_bytes(os.urandom(10))
-    digits = []
-    for _ in range(26):
-        value, digit = divmod(value, 32)
-        digits.append(_ALPHABET[digit])
-    return prefix + "".join(reversed(digits))
+    return prefix + "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 @dataclass(frozen=True, kw_only=True)
