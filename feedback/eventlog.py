@@ -64,13 +64,16 @@ Rows = list[tuple[bytes, dict[bytes, bytes]]]
 def append(client: redis.Redis, event: Event) -> bool:
     """Append from a worker. True if the event is new. Durable when Redis runs `appendfsync
     always`."""
-    names, arguments = _to_append([event])
+    names, arguments = _to_append([(event, encode(event))])
     reply = cast("list[int]", client.eval(_APPEND_ONCE, len(names), *names, *arguments))
     return bool(reply[0])
 
 
-async def append_all_async(client: redis.asyncio.Redis, events: Sequence[Event]) -> list[bool]:
-    """Append from the gateway, in this order, in one round trip. True for each that is new.
+async def append_all_async(
+    client: redis.asyncio.Redis, events: Sequence[tuple[Event, bytes]]
+) -> list[bool]:
+    """Append from the gateway, in this order, in one round trip: events, each with its encoding.
+    True for each that is new.
 
     When it fails some may be there: append them again.
     """
@@ -167,12 +170,12 @@ def count_after(client: redis.Redis, kind: str, *, after: str) -> int:
     return sum(1 for _ in read(client, kind, after=after))
 
 
-def _to_append(events: Sequence[Event]) -> tuple[list[str], list[str | bytes]]:
+def _to_append(events: Sequence[tuple[Event, bytes]]) -> tuple[list[str], list[str | bytes]]:
     """KEYS and ARGV of the script."""
     names: list[str] = []
     arguments: list[str | bytes] = []
-    for event in events:
+    for event, data in events:
         listed = listings(event, event.metadata) if isinstance(event, Completion) else []
         names += [keys.stream(event.kind), keys.index(event.kind), *listed]
-        arguments += [str(2 + len(listed)), event.id, encode(event)]
+        arguments += [str(2 + len(listed)), event.id, data]
     return names, arguments

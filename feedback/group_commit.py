@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from feedback.events import Event
 
-Write = Callable[[Sequence[Event]], Awaitable[list[bool]]]
+Entry = tuple[Event, bytes]  # with its encoding
+Write = Callable[[Sequence[Entry]], Awaitable[list[bool]]]
 
 
 class GroupCommit:
@@ -19,16 +20,16 @@ class GroupCommit:
     def __init__(self, write: Write) -> None:
         self._write = write
         self._turn = asyncio.Lock()  # one write at a time
-        self._gathered: list[Event] = []  # what the next write takes
+        self._gathered: list[Entry] = []  # what the next write takes
         self._next: asyncio.Task[list[bool]] | None = None
 
-    async def put(self, event: Event) -> bool:
+    async def put(self, entry: Entry) -> bool:
         """Returns when the event is durable; True if it is new. Raises what `write` raises.
 
         The event of a caller who is cancelled meanwhile is written all the same.
         """
         position = len(self._gathered)
-        self._gathered.append(event)
+        self._gathered.append(entry)
         if self._next is None:
             self._next = asyncio.create_task(self._write_gathered())
         are_new = await asyncio.shield(self._next)
@@ -36,5 +37,5 @@ class GroupCommit:
 
     async def _write_gathered(self) -> list[bool]:
         async with self._turn:
-            events, self._gathered, self._next = self._gathered, [], None
-            return await self._write(events)
+            entries, self._gathered, self._next = self._gathered, [], None
+            return await self._write(entries)

@@ -21,7 +21,7 @@ import redis.asyncio
 
 from feedback import eventlog
 from feedback.connection import connect_async
-from feedback.events import Event
+from feedback.events import Event, decode, encode
 from feedback.group_commit import GroupCommit
 from feedback.outbox import Outbox
 from feedback.settings import FeedbackSettings
@@ -36,7 +36,9 @@ AWAY = (
     redis.ReadOnlyError,
     OSError,
 )
-_RECENT = 2_000  # completions remembered, so that feedback on them is possible while Redis is away
+# Events remembered, so that feedback on them is possible while Redis is away.
+_RECENT = 2_000
+_RECENT_BYTES = 32_000_000  # long answers are many bytes, and four times as many as objects
 _DRAIN_EVERY_S = 0.5
 _BATCH = 200  # events that go from the outbox to Redis at a time
 
@@ -51,7 +53,7 @@ class Journal:
         self._log = GroupCommit(partial(eventlog.append_all_async, self.redis))
         self._outbox = Outbox(settings.outbox_path)
         self._waiting = self._outbox.depth()
-        self._recent: OrderedDict[str, Event] = OrderedDict()
+        self._recent = _Recent()
         self._turn = asyncio.Lock()
         self._drainer: asyncio.Task[None] | None = None
 
@@ -71,12 +73,13 @@ class Journal:
 
     async def append(self, event: Event) -> bool:
         """Make an event durable. True if it is new."""
-        self._remember(event)
+        data = encode(event)
+        self._recent.add(event, data)
         is_away = False
         while True:
             if self._waiting == 0 and not is_away:
                 try:
-                    return await self._log.put(event)
+                    return await self._log.put((event, data))
                 except AWAY as error:
                     log.warning("redis is away: an event goes to the outbox: %s", error)
                     is_away = True
@@ -99,16 +102,11 @@ class Journal:
 
     def forget(self, event_id: str) -> None:
         """Keep an erased event no longer in memory."""
-        self._recent.pop(event_id, None)
+        self._recent.remove(event_id)
 
     def depth(self) -> int:
         """Events that wait in the outbox."""
         return self._waiting
-
-    def _remember(self, event: Event) -> None:
-        self._recent[event.id] = event
-        if len(self._recent) > _RECENT:
-            self._recent.popitem(last=False)
 
     async def _drain_forever(self) -> None:
         while True:
@@ -135,6 +133,30 @@ class Journal:
         """A batch from the outbox to Redis. Returns how many events it had."""
         rows = await asyncio.to_thread(self._outbox.head, limit=_BATCH)
         if rows:
-            await eventlog.append_all_async(self.redis, [event for _, event in rows])
+            await eventlog.append_all_async(self.redis, [(e, encode(e)) for _, e in rows])
             await asyncio.to_thread(self._outbox.remove_through, rows[-1][0])
         return len(rows)
+
+
+class _Recent:
+    """The newest events, encoded: they are many, rarely asked for, and a collector has to look at each
+    object."""
+
+    def __init__(self) -> None:
+        self._encoded: OrderedDict[str, tuple[str, bytes]] = OrderedDict()  # id -> kind, data
+        self._num_bytes = 0
+
+    def add(self, event: Event, data: bytes) -> None:
+        self.remove(event.id)
+        self._encoded[event.id] = event.kind, data
+        self._num_bytes += len(data)
+        while len(self._encoded) > _RECENT or self._num_bytes > _RECENT_BYTES:
+            self.remove(next(iter(self._encoded)))
+
+    def get(self, event_id: str) -> Event | None:
+        known = self._encoded.get(event_id)
+        return None if known is None else decode(*known)
+
+    def remove(self, event_id: str) -> None:
+        _, data = self._encoded.pop(event_id, ("", b""))
+        self._num_bytes -= len(data)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,4 +118,18 @@ async def test_what_only_redis_could_know_is_an_error_while_it_is_away(
     event = an_event(1)
     await journal.append(event)
     assert await journal.get("audit", event.id) == event
+    await journal.close()
+
+
+async def test_the_newest_events_are_remembered_up_to_so_many_bytes(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    journal = Journal(settings(redis_server.url, tmp_path))
+    events = [replace(an_event(n), detail={"text": "x" * 1_000_000}) for n in range(40)]
+    for event in events:
+        await journal.append(event)
+    redis_server.stop()
+    assert await journal.get("audit", events[-1].id) == events[-1]
+    with pytest.raises(redis.ConnectionError):  # 32 MB are newer
+        await journal.get("audit", events[0].id)
     await journal.close()
