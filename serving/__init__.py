@@ -40,6 +40,7 @@ metrics          what GET /metrics shows
 health           /healthz, /readyz, /metrics
 gateway          the parts of a gateway process, opened and closed together
 app              the FastAPI application
+server           the HTTP server: clients that are slow beyond reason are broken off
 local            `hone up`: everything on this machine, in one terminal
 preflight        what must be true before anything starts; every refusal names the cure
 model            the model served first: unpacked from a PyPI package, downloaded, or a folder as it is

@@ -88,11 +88,12 @@ def gateway() -> None:
     import uvicorn
 
     from serving import logs
+    from serving.server import Server
     from serving.settings import ServingSettings
 
     settings = ServingSettings()
     logs.configure(settings.log_level)
-    uvicorn.run(
+    config = uvicorn.Config(
         "serving.app:create_app",
         factory=True,
         host=settings.host,
@@ -100,7 +101,13 @@ def gateway() -> None:
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=settings.shutdown_s,
+        timeout_keep_alive=settings.keep_alive_s,
     )
+    Server(
+        config,
+        read_timeout_s=settings.client_read_timeout_s,
+        write_timeout_s=settings.client_write_timeout_s,
+    ).run()
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -22,6 +22,7 @@ VERSION_COMMENT = (
 
 _CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=120, connect=2)
 _PROBE_TIMEOUT = aiohttp.ClientTimeout(total=3, connect=2)
+_READ_AHEAD_BYTES = 1 << 15  # of an answer, before its reader has taken it; aiohttp's own: 2^18
 
 
 class Engine:
@@ -68,7 +69,11 @@ class Engine:
         data = {"data": body} if isinstance(body, bytes) else {"json": body}
         try:
             return await self._session.post(
-                self.url + path, headers=headers, timeout=self._timeout, **data
+                self.url + path,
+                headers=headers,
+                timeout=self._timeout,
+                read_bufsize=_READ_AHEAD_BYTES,
+                **data,
             )
         except (TimeoutError, aiohttp.ClientError) as error:
             raise Unavailable(f"no engine answers: {error}", retry_after_s=5) from error

@@ -93,6 +93,20 @@ class ServingSettings(BaseSettings):
     request_timeout_s: float = Field(
         default=300.0, gt=0, description="Longest time an answer may take, seconds."
     )
+    client_read_timeout_s: float = Field(
+        default=60.0, gt=0, description="A request has to be here as a whole by then, seconds."
+    )
+    client_write_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="A client that takes nothing of its answer for so long has left, seconds.",
+    )
+    keep_alive_s: int = Field(
+        default=75,
+        ge=1,
+        description="How long an idle connection stays open, seconds: longer than the client's, or "
+        "the load balancer's, own time (60 or less), else it is closed under a request.",
+    )
     shutdown_s: int = Field(
         default=5, ge=0, description="A stop cuts answers that are not over by then, seconds."
     )

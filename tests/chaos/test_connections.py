@@ -1,25 +1,27 @@
-"""Clients that hold connections and send next to nothing do not keep others from being answered."""
+"""Clients that hold connections, idle or half-way through a request, do not keep others from being answered."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import resource
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from feedback.connection import connect
 from serving import auth
-from tests.chaos.stack import Stack, ready
+from tests.chaos.stack import HELLO, Stack, http_request, latencies, ready, rss_bytes, shown
 from tests.conftest import RedisServer
 
 CONNECTIONS = int(os.environ.get("HONE_CHAOS_CONNECTIONS", "1000"))
 SLOWEST_S = 2.0
+IDLE_KB = 64
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @pytest.fixture
@@ -49,24 +51,20 @@ async def slow_client(stack: Stack) -> asyncio.StreamWriter:
     return writer
 
 
-async def latencies(stack: Stack, key: str, *, count: int) -> list[float]:
-    """Seconds of so many requests, four at a time."""
-    body = {"model": "policy", "messages": [{"role": "user", "content": "Hello"}]}
-    headers = {"authorization": f"Bearer {key}"}
-    turn, took = asyncio.Semaphore(4), []
-    async with aiohttp.ClientSession(headers=headers) as session:
+async def idle_client(stack: Stack, key: str) -> Connection:
+    """Has been answered once, and stays."""
+    connection = await asyncio.open_connection(stack.plan.host, stack.plan.port)
+    await ask_on(connection, key)
+    return connection
 
-        async def ask() -> None:
-            async with turn:
-                began = time.monotonic()
-                url = f"{stack.plan.url}/v1/chat/completions"
-                async with session.post(url, json=body) as response:
-                    response.raise_for_status()
-                    await response.read()
-                took.append(time.monotonic() - began)
 
-        await asyncio.gather(*(ask() for _ in range(count)))
-    return sorted(took)
+async def ask_on(connection: Connection, key: str) -> None:
+    reader, writer = connection
+    writer.write(http_request(key, HELLO))
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    (length,) = re.findall(rb"content-length: (\d+)", head)
+    await reader.readexactly(int(length))
 
 
 @pytest.mark.timeout(300)
@@ -80,15 +78,38 @@ async def test_slow_clients_do_not_keep_others_waiting(stack: Stack) -> None:
         some = min(200, CONNECTIONS - len(held))
         held += await asyncio.gather(*(slow_client(stack) for _ in range(some)))
     beside = await latencies(stack, key, count=200)
-    memory_mb = int(Path(f"/proc/{stack.gateway.pid}/statm").read_text().split()[1]) * 4096 / 1e6
+    memory_mb = rss_bytes(stack.gateway) / 1e6
     for writer in held:
         writer.write(b"x-slow: 1\r\n")  # still open, and not one byte was answered
         writer.close()
     after = await latencies(stack, key, count=200)
     assert beside[-1] < SLOWEST_S
-    p50, p99 = 100, 198
-    figures = [f"{1e3 * each[p50]:.1f}/{1e3 * each[p99]:.1f}" for each in (before, beside, after)]
     sys.stdout.write(
-        f"{CONNECTIONS} slow clients: p50/p99 ms before, beside, after: {', '.join(figures)}; "
-        f"the gateway has {memory_mb:.0f} MB\n"
+        f"{CONNECTIONS} slow clients: p50/p99 ms before, beside, after: "
+        f"{', '.join(map(shown, (before, beside, after)))}; the gateway has {memory_mb:.0f} MB\n"
+    )
+
+
+@pytest.mark.timeout(300)
+async def test_idle_connections_cost_little_and_do_not_keep_others_waiting(stack: Stack) -> None:
+    with connect(stack.redis.url) as client:
+        key, _ = auth.create_key(client, name="users", scopes=("infer",))
+    await ready(stack)
+    before = await latencies(stack, key, count=200)
+    held: list[Connection] = []
+    base = rss_bytes(stack.gateway)
+    while len(held) < CONNECTIONS:
+        some = min(50, CONNECTIONS - len(held))
+        held += await asyncio.gather(*(idle_client(stack, key) for _ in range(some)))
+    beside = await latencies(stack, key, count=200)
+    each_kb = (rss_bytes(stack.gateway) - base) / CONNECTIONS / 1e3
+    for connection in held[:: max(1, CONNECTIONS // 100)]:
+        await ask_on(connection, key)  # it was kept open
+    for _, writer in held:
+        writer.close()
+    assert beside[-1] < SLOWEST_S
+    assert each_kb < IDLE_KB
+    sys.stdout.write(
+        f"{CONNECTIONS} idle connections: p50/p99 ms before, beside: {shown(before)}, "
+        f"{shown(beside)}; {each_kb:.1f} KB of the gateway each\n"
     )
