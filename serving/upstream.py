@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -30,6 +31,8 @@ class Upstream:
         self._response = response
         self._on_close: Callable[[bool], None] | None = on_close  # told whether the engine failed
         self._has_failed = False
+        self._began = time.monotonic()
+        self._given_s = 0.0  # how long who reads us was busy with what it had got
         self._first = b""
         self.is_done = False  # the engine said [DONE]
         self.version: str | None = response.headers.get(FIRST_HEADER)
@@ -65,9 +68,13 @@ class Upstream:
             while data:
                 *blocks, rest = (rest + data).split(b"\n\n")
                 if chunks := [c for block in blocks if (c := self._chunk(block)) is not None]:
+                    given = time.monotonic()
                     yield chunks
+                    self._given_s += time.monotonic() - given
                 data = await self._response.content.read(_READ_BYTES)
         except _BROKEN as error:
+            if isinstance(error, asyncio.TimeoutError) and self._is_reader_slow():
+                raise Unavailable("this answer was read too slowly; time is up") from error
             raise self._failed(f"broke off: {type(error).__name__}") from error
         if not self.is_done:
             raise self._failed("ended in the middle of an answer")
@@ -78,6 +85,10 @@ class Upstream:
         if self._on_close is not None:
             self._on_close(self._has_failed)
             self._on_close = None
+
+    def _is_reader_slow(self) -> bool:
+        """A client that hardly reads uses up the time of an answer: no reason to spare the engine."""
+        return self._given_s > (time.monotonic() - self._began) / 2
 
     def _chunk(self, block: bytes) -> dict[str, Any] | None:
         if block.startswith(VERSION_COMMENT):
