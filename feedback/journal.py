@@ -5,7 +5,8 @@
 order.
 3. A task drains the outbox, oldest first. The log's append-once script makes a lost reply harmless.
 
-`append` returns when the event survives `kill -9` of this process, whichever way it went.
+`append` returns when the event survives `kill -9` of this process, whichever way it went. Neither a
+full disk nor anything that Redis answers ends the task: it tries until it may go on.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from collections import OrderedDict
 from functools import partial
 
@@ -21,6 +23,7 @@ import redis.asyncio
 
 from feedback import eventlog
 from feedback.connection import connect_async
+from feedback.errors import Unavailable
 from feedback.events import Event, decode, encode
 from feedback.group_commit import GroupCommit
 from feedback.outbox import Outbox
@@ -36,6 +39,8 @@ AWAY = (
     redis.ReadOnlyError,
     OSError,
 )
+# Nor does draining go on with a full disk, a Redis that refuses, an event that a newer hone wrote.
+_STUCK = (*AWAY, redis.RedisError, sqlite3.Error, ValueError)
 # Events remembered, so that feedback on them is possible while Redis is away.
 _RECENT = 2_000
 _RECENT_BYTES = 32_000_000  # long answers are many bytes, and four times as many as objects
@@ -52,7 +57,6 @@ class Journal:
         self.redis = client or connect_async(settings.redis_url)
         self._log = GroupCommit(partial(eventlog.append_all_async, self.redis))
         self._outbox = Outbox(settings.outbox_path)
-        self._waiting = self._outbox.depth()
         self._recent = _Recent()
         self._turn = asyncio.Lock()
         self._drainer: asyncio.Task[None] | None = None
@@ -66,36 +70,29 @@ class Journal:
             self._drainer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._drainer
-        with contextlib.suppress(*AWAY):
+        with contextlib.suppress(*_STUCK):
             await self._drain()
         self._outbox.close()
         await self.redis.aclose()
 
     async def append(self, event: Event) -> bool:
-        """Make an event durable. True if it is new."""
+        """Make an event durable. True if it is new. Raises Unavailable when neither Redis nor the
+        disk takes it."""
         data = encode(event)
+        is_new = await self._write(event, data)
+        # Not before: it would be found, and a retry of it acknowledged, though it is nowhere.
         self._recent.add(event, data)
-        is_away = False
-        while True:
-            if self._waiting == 0 and not is_away:
-                try:
-                    return await self._log.put((event, data))
-                except AWAY as error:
-                    log.warning("redis is away: an event goes to the outbox: %s", error)
-                    is_away = True
-            async with self._turn:
-                if self._waiting or is_away:
-                    is_new = await asyncio.to_thread(self._outbox.put, event)
-                    self._waiting += is_new
-                    return is_new
-            # The outbox was emptied while we waited for our turn, so Redis is next.
+        return is_new
 
     async def get(self, kind: str, event_id: str) -> Event | None:
         """An event by id: from memory, Redis or the outbox. Raises redis.ConnectionError when only
-        Redis could know."""
+        Redis could know, Unavailable when only a disk that cannot be read could."""
         event = self._recent.get(event_id)
-        if event is None and self._waiting:
-            event = await asyncio.to_thread(self._outbox.get, event_id)
+        if event is None and self._outbox.waiting:
+            try:
+                event = await asyncio.to_thread(self._outbox.get, event_id)
+            except (sqlite3.Error, OSError) as error:
+                raise _no_disk(error) from error
         if event is None:
             event = await eventlog.get_async(self.redis, kind, event_id)
         return event if event is not None and event.kind == kind else None
@@ -106,35 +103,54 @@ class Journal:
 
     def depth(self) -> int:
         """Events that wait in the outbox."""
-        return self._waiting
+        return self._outbox.waiting
+
+    async def _write(self, event: Event, data: bytes) -> bool:
+        is_away = False
+        while True:
+            if self._outbox.waiting == 0 and not is_away:
+                try:
+                    return await self._log.put((event, data))
+                except AWAY as error:
+                    log.warning("redis is away: an event goes to the outbox: %s", error)
+                    is_away = True
+            async with self._turn:
+                if self._outbox.waiting or is_away:
+                    try:
+                        return await asyncio.to_thread(self._outbox.put, event)
+                    except (sqlite3.Error, OSError) as error:
+                        raise _no_disk(error) from error
+            # The outbox was emptied while we waited for our turn, so Redis is next.
 
     async def _drain_forever(self) -> None:
+        said = ""
         while True:
             await asyncio.sleep(_DRAIN_EVERY_S)
-            if self._waiting == 0:
+            if self._outbox.waiting == 0:
                 continue
             try:
                 await self._drain()
-            except AWAY:
-                continue
+            except _STUCK as error:
+                if str(error) != said:  # twice a second would fill the disk that is full
+                    said = str(error)
+                    log.warning("the outbox waits: %s", error)
 
     async def _drain(self) -> None:
         """Batch by batch, so that it goes faster than new events come. The last batch is moved while
         nobody may add to it: under load there would always be another one."""
-        while self._waiting > _BATCH:
-            num_moved = await self._move()
-            self._waiting -= num_moved
+        while self._outbox.waiting > _BATCH:
+            await self._move()
         async with self._turn:
             while await self._move():
                 pass
-            self._waiting = await asyncio.to_thread(self._outbox.depth)
+            await asyncio.to_thread(self._outbox.remove_if_empty)
 
     async def _move(self) -> int:
         """A batch from the outbox to Redis. Returns how many events it had."""
         rows = await asyncio.to_thread(self._outbox.head, limit=_BATCH)
         if rows:
             await eventlog.append_all_async(self.redis, [(e, encode(e)) for _, e in rows])
-            await asyncio.to_thread(self._outbox.remove_through, rows[-1][0])
+            await asyncio.to_thread(self._outbox.moved, through=rows[-1][0])
         return len(rows)
 
 
@@ -160,3 +176,8 @@ class _Recent:
     def remove(self, event_id: str) -> None:
         _, data = self._encoded.pop(event_id, ("", b""))
         self._num_bytes -= len(data)
+
+
+def _no_disk(error: Exception) -> Unavailable:
+    log.error("neither redis nor the outbox can be used: %s", error)
+    return Unavailable("nothing can be kept at the moment; try again soon", retry_after_s=5)

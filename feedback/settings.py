@@ -19,7 +19,7 @@ class FeedbackSettings(BaseSettings):
     )
     outbox_path: Path = Field(
         default=Path(".hone/outbox.sqlite"),
-        description="SQLite file that keeps events while Redis is away; on a disk that survives.",
+        description="SQLite file of this gateway alone: events while Redis is away; on a disk that survives.",
     )
     lease_s: int = Field(
         default=900, gt=0, description="How long a labeler holds an assignment, seconds."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -111,7 +110,7 @@ class Exchange:
         record = self._record(upstream, is_complete=is_complete)
         try:
             await self._journal.append(record)
-        except (redis.RedisError, sqlite3.Error, OSError) as error:
+        except redis.RedisError as error:
             log.error("the log takes nothing: %s", error)
             raise Unavailable("the answer cannot be kept at the moment", retry_after_s=5) from error
         if is_complete and sum(not choice.blocked for choice in record.choices) >= 2:

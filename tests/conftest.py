@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.small_disk import SmallDisk, mounted
+
 
 def free_port() -> int:
     """A port that nobody listens on at this moment."""
@@ -110,3 +112,10 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk that can be filled."""
+    with mounted(tmp_path / "disk") as disk:
+        yield disk

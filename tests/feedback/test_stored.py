@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -212,9 +213,10 @@ async def test_a_copy_that_an_outbox_kept_does_not_bring_an_erased_text_back(
 ) -> None:
     event = completion(1, id=new_id("chatcmpl-"))
     settings = FeedbackSettings(redis_url=redis_server.url, outbox_path=tmp_path / "o.sqlite")
-    first = Journal(settings)
+    first = Journal(settings.model_copy(update={"outbox_path": tmp_path / "other.sqlite"}))
     await first.append(event)
-    Outbox(settings.outbox_path).put(event)  # the reply was lost, so it went to the outbox as well
+    with closing(Outbox(settings.outbox_path)) as outbox:
+        outbox.put(event)  # the reply was lost, so it went to the outbox as well
     await stored.erase(first, event.id, tenant="t")
     await first.close()
     second = Journal(settings)
