@@ -26,7 +26,7 @@ class Stack:
     def __init__(
         self, folder: Path, redis: RedisServer, *, pace_ms: int = PACE_MS, **settings: Any
     ) -> None:
-        """`settings`: of the gateway, as `max_in_flight=500`."""
+        """`settings`: of the gateway, as `serving_max_in_flight=500`."""
         self.redis = redis
         self._pace_ms = pace_ms
         self.plan = parts.plan(
@@ -41,7 +41,7 @@ class Stack:
             "HONE_SERVING_MODERATION_URL": self.mock_url,
             "HONE_SERVING_DEFAULT_REQUESTS_PER_MINUTE": "1000000",
             "HONE_SERVING_DEFAULT_TOKENS_PER_MINUTE": "100000000",
-            **{f"HONE_SERVING_{name.upper()}": str(value) for name, value in settings.items()},
+            **{f"HONE_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self._log = (folder / "parts.log").open("ab")
         self.mock, self.gateway = self._start_mock(), self._start_gateway()

@@ -41,7 +41,7 @@ def start(tmp_path: Path, redis_server: RedisServer) -> Iterator[Start]:
     with ExitStack() as stopping:
 
         def started(**settings: Any) -> Stack:
-            long = {"max_model_len": 100_000, "max_in_flight": STALLED + 8}
+            long = {"serving_max_model_len": 100_000, "serving_max_in_flight": STALLED + 8}
             stack = Stack(tmp_path, redis_server, pace_ms=0, **long, **settings)
             stopping.callback(stack.stop)
             return stack
@@ -82,7 +82,7 @@ async def stalled(stack: Stack) -> int:
 @pytest.mark.timeout(300)
 async def test_clients_that_do_not_read_hold_little_and_are_broken_off(start: Start) -> None:
     timeout_s = 12
-    stack = start(client_write_timeout_s=timeout_s)
+    stack = start(serving_client_write_timeout_s=timeout_s)
     with connect(stack.redis.url) as client:
         key, _ = auth.create_key(client, name="users", scopes=("infer",))
         stalling, _ = auth.create_key(
@@ -126,7 +126,7 @@ async def test_a_client_that_reads_slowly_gets_the_whole_answer(start: Start) ->
     """So slowly that nothing leaves the gateway's own buffer for longer than the time-out: the kernel
     lets it write again when half of what it may hold (64 KiB) has gone."""
     timeout_s, tokens, bytes_per_s = 1, 1_000, 12_000
-    stack = start(client_write_timeout_s=timeout_s)
+    stack = start(serving_client_write_timeout_s=timeout_s)
     with connect(stack.redis.url) as client:
         key, _ = auth.create_key(client, name="slow", scopes=("infer",))
     await ready(stack)
