@@ -108,7 +108,12 @@ class Engine:
 
 
 async def _json_or_raise(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    answer: dict[str, Any] = await response.json(content_type=None)
+    try:
+        answer: dict[str, Any] = await response.json(content_type=None)
+    except ValueError as error:  # a server that is breaking down says so in plain text
+        raise Unavailable(
+            f"the engine answered {response.status}, and no JSON", retry_after_s=5
+        ) from error
     if response.status < 400:
         return answer
     error = answer.get("error") or {}

@@ -79,6 +79,8 @@ class FakeEngine(Served):
         self.calls: list[str] = []  # changes of what is loaded
         self.refuse: dict[str, str] = {}  # version -> reason
         self.full: set[str] = set()  # versions that are full weights: they replace all others
+        # What they answer then is a server's word for an error in its code, no JSON.
+        self.is_broken = self.breaks_on_load = False  # GET /policy, PUT /policy
         self.load_delay_s = 0.0
         self.fail_next = 0  # generation requests to answer with a 500
         self.break_next = 0  # streams to cut after three chunks
@@ -110,6 +112,8 @@ class FakeEngine(Served):
 
     async def _policy(self, request: web.Request) -> web.Response:
         _authenticate(request)
+        if self.is_broken:
+            return web.Response(status=500, text="Internal Server Error")
         weights = self.loaded.get("policy-0000") or next(iter(self.loaded.values()))
         return web.json_response(
             {
@@ -122,6 +126,8 @@ class FakeEngine(Served):
 
     async def _load(self, request: web.Request) -> web.Response:
         _authenticate(request)
+        if self.breaks_on_load:
+            return web.Response(status=500, text="Internal Server Error")
         wanted = await request.json()
         version = wanted["version"]
         self.calls.append(f"load {version}")

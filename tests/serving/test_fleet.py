@@ -1,0 +1,60 @@
+"""Engines that break down in ways of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import pytest
+
+from serving.registry import PolicyRecord, Registry
+from tests.serving.conftest import Running
+from tests.serving.fake_engine import FakeEngine
+
+HELLO: Any = [{"role": "user", "content": "hello there"}]
+
+
+def ready_status(gateway: Running) -> int:
+    return httpx2.get(f"{gateway.url}/readyz").status_code
+
+
+def wait_for_status(gateway: Running, status: int) -> None:
+    deadline = time.monotonic() + 10
+    while ready_status(gateway) != status:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_an_engine_that_answers_no_json_is_away_until_it_does_again(
+    start_gateway: Callable[..., Running], redis_url: str, engine: FakeEngine
+) -> None:
+    gateway = start_gateway(redis_url, engine)
+    engine.is_broken = True
+    wait_for_status(gateway, 503)
+    engine.is_broken = False
+    wait_for_status(gateway, 200)
+    assert gateway.openai().chat.completions.create(model="policy", messages=HELLO).choices
+
+
+@pytest.mark.parametrize("kind", ["adapter", "full"])
+def test_an_engine_that_breaks_in_mid_promotion_leaves_what_was_live(
+    start_gateway: Callable[..., Running], redis_url: str, engine: FakeEngine, kind: str
+) -> None:
+    gateway = start_gateway(redis_url, engine)
+    registry = Registry(gateway.redis)
+    version = "policy-0001"
+    record = PolicyRecord(version=version, kind=kind, path="/p", digest="d" * 64, created=1.0)
+    registry.add(record)
+    engine.breaks_on_load = True
+    answer = httpx2.post(
+        f"{gateway.url}/admin/policies/{version}/promote",
+        headers={"authorization": f"Bearer {gateway.admin_secret}"},
+        timeout=30,
+    )
+    assert answer.status_code == 503
+    assert answer.json()["error"]["type"] == "service_unavailable_error"
+    live = registry.snapshot()
+    assert (live.aliases["production"], live.rollout) == ("policy-0000", None)
+    wait_for_status(gateway, 200)
