@@ -57,6 +57,9 @@ class Member:
     def has_room(self) -> bool:
         return self.in_flight < self.max_in_flight
 
+    def has_full(self) -> bool:
+        return any(entry["kind"] == "full" for entry in self.loaded.values())
+
     def take_over(self, state: Mapping[str, Any]) -> None:
         self.loaded = {entry["version"]: entry for entry in state["loaded"]}
         self.base = state.get("base", {})
@@ -255,7 +258,7 @@ class Fleet:
             return
         is_rolling_out = self._live().rollout is not None
         for record in wanted_versions(self._live()):
-            if is_rolling_out and record.kind != "adapter":
+            if is_rolling_out and (record.kind != "adapter" or member.has_full()):
                 continue  # who carries it out says which weights an engine is to have
             now = time.monotonic()
             if record.version in member.loaded or member.retry_at.get(record.version, 0) > now:

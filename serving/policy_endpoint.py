@@ -3,7 +3,8 @@
 `PUT /policy {version, path, digest}` is a local transaction:
 
 1. Check the checkpoint before touching anything (serving.artifact, serving.weights).
-2. Adapter: load it under its version name; nothing pauses, versions live side by side.
+2. Adapter: load it under its version name; nothing pauses, versions live side by side. An engine that
+   runs full weights goes back to the base first, as below.
    Full weights: pause (wait for what is in flight, up to a deadline, then freeze it), reload in
    place, reset the prefix cache, set the weight version, resume.
 3. On any failure of a reload: load the last good weights again; if that fails too the process
@@ -174,16 +175,18 @@ class PolicyEndpoint:
     async def _load_adapter(self, state: Any, entry: Loaded) -> float:
         from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
 
-        if self._weights["kind"] == "full":
-            raise Refused(
-                f"{entry['version']} is an adapter over the base, this engine runs full weights"
-            )
+        before, pause_ms = self._weights, 0.0
+        if before["kind"] == "full":
+            base = self._entry(BASE, "base", self._base_digest, self._settings.base_model)
+            pause_ms = await self._swap_weights(state, base)
         request = LoadLoRAAdapterRequest(lora_name=entry["served_as"], lora_path=entry["path"])
         answer = await state.openai_serving_models.load_lora_adapter(request)
         if not isinstance(answer, str):
+            if self._weights is not before:
+                await self._swap_weights(state, before)
             raise Refused(f"vLLM refused {entry['version']}: {answer.error.message}")
         self._adapters[entry["version"]] = entry
-        return 0.0
+        return pause_ms
 
     async def _swap_weights(self, state: Any, entry: Loaded) -> float:
         engine = state.engine_client

@@ -87,8 +87,12 @@ def pick(
 def wanted_versions(live: Live) -> list[PolicyRecord]:
     """What every engine should have loaded, the most needed first.
 
-    Full weights replace one another in an engine, so only production may ask for them.
+    Full weights replace one another in an engine, and leave no base for adapters, so only production
+    may ask for them, and nothing is wanted beside them.
     """
+    production = live.policies.get(live.aliases.get(PRODUCTION, ""))
+    if production is not None and production.kind == "full":
+        return [production]
     wanted: dict[str, PolicyRecord] = {}
     for alias in ALIASES:
         record = live.policies.get(live.aliases.get(alias, ""))

@@ -288,6 +288,9 @@ def test_full_weights_are_swapped_in_and_out_again(stack: Stack) -> None:
     )
     assert put_policy(stack, folder, manifest.digest)["kind"] == "full"
     assert put_policy(stack, base, base_digest, version="policy-0000")["kind"] == "base"
+    assert put_policy(stack, folder, manifest.digest)["kind"] == "full"
+    adapter = stack.folder / "policies" / "policy-0002"  # over the base, which comes back for it
+    assert put_policy(stack, adapter, artifact.read_manifest(adapter).digest)["kind"] == "adapter"
 
 
 def put_policy(

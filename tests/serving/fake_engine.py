@@ -135,8 +135,11 @@ class FakeEngine(Served):
         if version in self.refuse:
             return _error(409, self.refuse[version], code="policy_refused")
         kind = "full" if version in self.full else "adapter"
-        if kind == "full" or version == "policy-0000":
+        has_full = not self.full.isdisjoint(self.loaded)
+        if kind == "full" or version == "policy-0000" or has_full:
             self.loaded.clear()
+        if kind == "adapter" and has_full:
+            self.loaded["policy-0000"] = _entry("policy-0000", "base", self.base_digest)
         self.loaded[version] = _entry(version, kind, wanted["digest"])
         return web.json_response({"version": version, "digest": wanted["digest"]})
 

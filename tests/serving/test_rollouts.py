@@ -31,13 +31,10 @@ def engines() -> Iterator[list[FakeEngine]]:
         served.stop()
 
 
-def publish(gateway: Running, version: str = NEW) -> Registry:
+def publish(gateway: Running, version: str = NEW, *, kind: str = "full") -> Registry:
     registry = Registry(gateway.redis)
-    registry.add(
-        PolicyRecord(
-            version=version, kind="full", path=f"/p/{version}", digest=version * 8, created=1.0
-        )
-    )
+    path, digest = f"/p/{version}", version * 8
+    registry.add(PolicyRecord(version=version, kind=kind, path=path, digest=digest, created=1.0))
     return registry
 
 
@@ -115,6 +112,35 @@ def test_an_engine_that_refuses_brings_everything_back(
             time.sleep(0.1)
     assert traffic.failures == []
     assert registry.aliases() == {"production": "policy-0000"}
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_an_adapter_comes_back_after_full_weights(
+    start_gateway: Callable[..., Running],
+    redis_url: str,
+    engines: list[FakeEngine],
+    refuses: bool,
+) -> None:
+    adapter = "policy-0009"
+    gateway = start_gateway(redis_url, *engines[:2], **PLENTY)
+    publish(gateway, adapter, kind="adapter")
+    registry = publish(gateway)
+    assert promote(gateway, adapter).status_code == 200
+    if refuses:  # the first engine has the full weights by then
+        engines[1].refuse[NEW] = "a tensor is missing"
+    with Traffic(gateway) as traffic:
+        assert promote(gateway).status_code == (409 if refuses else 200)
+        if not refuses:
+            time.sleep(1.5)  # the engines are looked at, and not given the adapter back
+            assert all(list(engine.loaded) == [NEW] for engine in engines[:2])
+            assert promote(gateway, adapter).status_code == 200
+        deadline = time.monotonic() + 10
+        while not all(list(e.loaded) == ["policy-0000", adapter] for e in engines[:2]):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(0.3)
+    assert traffic.failures == []
+    assert traffic.versions[-1] == registry.aliases()["production"] == adapter
 
 
 def test_a_second_promotion_meanwhile_is_told_to_wait(

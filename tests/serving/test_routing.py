@@ -74,13 +74,13 @@ def test_an_engine_that_failed_is_avoided_unless_it_is_the_only_one() -> None:
     assert pick(engines, "policy-0001") is None
 
 
-def test_engines_want_production_first_and_no_full_weights_but_productions() -> None:
+def test_engines_want_production_first_and_nothing_beside_full_weights() -> None:
     assert [r.version for r in wanted_versions(LIVE)] == ["policy-0002", "policy-0003"]
     full = Live(
         policies=LIVE.policies | {"policy-0004": record("policy-0004", "full")},
         aliases={"production": "policy-0004", "previous": "policy-0002"},
     )
-    assert [r.version for r in wanted_versions(full)] == ["policy-0004", "policy-0002"]
+    assert [r.version for r in wanted_versions(full)] == ["policy-0004"]
 
 
 def test_a_session_stays_with_its_engine_while_that_is_not_much_busier() -> None:

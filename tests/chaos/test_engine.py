@@ -1,0 +1,174 @@
+"""A real vLLM, `kill -9` in mid-stream and in mid-swap, under load; `hone up` brings it back.
+
+HONE_CHAOS_KILLS=20 kills so often; by default, once each. An engine takes half a minute to come back, and
+one that is killed again and again waits longer each time before it is started: up to 30 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+
+from serving.registry import BASE, PRODUCTION, Registry
+from tests.chaos.users import Users, assert_the_log_agrees
+from tests.chaos.versions import publish
+from tests.flows.conftest import Stack, start_stack, stop_stack
+from tests.tiny_model import write_tiny_model
+from training.demo_people import Failed, Person
+
+KILLS = int(os.environ.get("HONE_CHAOS_KILLS", "1"))
+RECOVERY_S = 150.0
+MID_STREAM = 3  # streams under way at a kill, of the users' four
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(100 + 200 * KILLS)]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    pytest.importorskip("vllm", reason="no vLLM on this machine")
+    folder = tmp_path_factory.mktemp("engine")
+    model = write_tiny_model(folder / "tiny")
+    running = start_stack(folder / "data", model, HONE_SERVING_MAX_MODEL_LEN="512")
+    yield running
+    stop_stack(running)
+
+
+@asynccontextmanager
+async def load(stack: Stack, *, num_tokens: int) -> AsyncIterator[Users]:
+    """Users until the end; then what they were told is held against the log."""
+    users, is_over = (
+        Users(
+            stack.url,
+            stack.ready["api_key"],
+            pause_s=0.5,
+            max_tokens=num_tokens,
+            min_tokens=num_tokens,
+        ),
+        asyncio.Event(),
+    )
+    asking = asyncio.create_task(users.ask_until(is_over))
+    yield users
+    is_over.set()
+    await asking
+    with stack.redis as client:
+        assert_the_log_agrees(client, users)
+    assert [said for said in users.broken if not said.startswith('{"error"')] == []
+    assert {status for status, _ in users.refused} <= {503}
+
+
+def kill_engine(stack: Stack, *, only_core: bool) -> None:
+    """The API server; or its child that computes, which the server is to notice."""
+    server = psutil.Process(stack.pid("engine"))
+    core = [child for child in server.children(recursive=True) if "EngineCore" in title(child)]
+    assert len(core) == 1, [title(child) for child in server.children(recursive=True)]
+    os.kill(core[0].pid if only_core else server.pid, signal.SIGKILL)
+
+
+def title(process: psutil.Process) -> str:
+    return " ".join(process.cmdline()) or process.name()
+
+
+async def agreed(stack: Stack, users: Users, *, since: float) -> str:
+    """Waits until registry, gateway, engine and answers name one version again. Returns it."""
+    num_answers, shown = len(users.answers), None
+    async with aiohttp.ClientSession() as session:
+        person = Person(session, url=stack.url, key=stack.ready["api_key"])
+        while time.monotonic() < since + RECOVERY_S:
+            await asyncio.sleep(0.2)
+            live = Registry(stack.redis).snapshot()
+            record = live.resolve(PRODUCTION)
+            assert record is not None
+            try:
+                shown = await person.get("/policy")
+                answer, headers = await person.ask("who are you", max_tokens=2)
+            except (Failed, aiohttp.ClientError) as error:
+                shown = error
+                continue
+            (engine,) = shown["engines"]
+            loaded = {entry["version"]: entry["digest"] for entry in engine["loaded"]}
+            if (
+                live.rollout is None
+                and engine["reachable"]
+                and loaded.get(record.version) == record.digest
+                and shown["production"]["version"] == record.version
+                and answer["model"] == headers["x-policy-version"] == record.version
+                and len(users.answers) > num_answers
+            ):
+                return record.version
+    raise AssertionError(f"no agreement: {shown}, {live}; {stack.log('gateway')}")
+
+
+async def test_an_engine_killed_in_mid_stream_comes_back_and_nothing_is_lost(stack: Stack) -> None:
+    took_s: list[float] = []
+    streaming: list[int] = []
+    async with load(stack, num_tokens=400) as users:
+        for number in range(KILLS):
+            async with asyncio.timeout(60):
+                while users.num_streaming < MID_STREAM:
+                    await asyncio.sleep(0.05)
+            await asyncio.sleep(random.Random(number).uniform(0, 0.5))
+            streaming.append(users.num_streaming)
+            num_broken, began = len(users.broken), time.monotonic()
+            kill_engine(stack, only_core=number % 2 == 1)
+            assert await agreed(stack, users, since=began) == BASE
+            took_s.append(time.monotonic() - began)
+            assert len(users.broken) - num_broken >= streaming[-1] > 0
+    report("mid-stream", users, took_s, f"{sum(streaming)} streams under way")
+
+
+async def test_an_engine_killed_in_mid_swap_comes_back_on_what_the_registry_says(
+    stack: Stack,
+) -> None:
+    policies = stack.folder / "policies"
+    versions = [
+        publish(stack.redis, kind=kind, base=stack.model, policies=policies, seed=seed)
+        for seed, kind in enumerate(("adapter", "full", "adapter", "full"))
+    ]
+    took_s: list[float] = []
+    ended: list[str] = []
+    live = BASE
+    async with load(stack, num_tokens=100) as users:
+        for number in range(KILLS):
+            version = versions[number % 4]
+            if version == live:
+                version = versions[(number + 2) % 4]
+            is_full = versions.index(version) % 2 == 1
+            promoting = asyncio.create_task(promote(stack, version))
+            await asyncio.sleep(random.Random(number).uniform(0.0, 0.8 if is_full else 0.03))
+            assert not promoting.done()
+            began = time.monotonic()
+            kill_engine(stack, only_core=number % 4 >= 2)
+            outcome = await promoting
+            before, live = live, await agreed(stack, users, since=began)
+            took_s.append(time.monotonic() - began)
+            ended.append(outcome)
+            assert live in ((version,) if outcome == "200" else (before, version))
+    report("mid-swap", users, took_s, f"promotions ended with {ended}")
+
+
+async def promote(stack: Stack, version: str) -> str:
+    """The status it ended with."""
+    async with aiohttp.ClientSession() as session:
+        person = Person(session, url=stack.url, key=stack.ready["admin_key"])
+        try:
+            await person.post(f"/admin/policies/{version}/promote", {})
+        except Failed as error:
+            return str(error.status)
+        return "200"
+
+
+def report(what: str, users: Users, took_s: list[float], more: Any) -> None:
+    took = f"agreed after {statistics.median(took_s):.1f} s, at most {max(took_s):.1f} s"
+    sys.stdout.write(f"{what}: {KILLS} kills, {users.figures()}; {took}; {more}\n")
