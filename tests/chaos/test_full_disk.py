@@ -79,11 +79,9 @@ async def test_what_cannot_be_kept_is_refused_and_what_was_acknowledged_is_kept(
         began = time.monotonic()
         for what in WAYS[way]:
             await mend(stack, small_disk, what)
+        await users.are_answered()
         await ready(stack)
         took_s.append(time.monotonic() - began)
-        num_before = len(users.answers)
-        await asyncio.sleep(0.7)
-        assert len(users.answers) > num_before, "it does not answer again"
     is_over.set()
     await asking
     await ready(stack)
@@ -97,5 +95,5 @@ async def test_what_cannot_be_kept_is_refused_and_what_was_acknowledged_is_kept(
     assert {frozenset(error) for error in errors} == {
         frozenset(("message", "type", "param", "code"))
     }
-    recovery = f"ready after {statistics.median(took_s):.1f} s, at most {max(took_s):.1f} s"
+    recovery = f"recovered after {statistics.median(took_s):.1f} s, at most {max(took_s):.1f} s"
     sys.stdout.write(f"{way}: {TIMES} times, {users.figures()}; {recovery}\n")

@@ -14,6 +14,8 @@ import redis
 from feedback import eventlog
 from feedback.events import Completion
 
+_NUM_USERS = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -26,7 +28,7 @@ class Answer:
 
 
 class Users:
-    """Eight of them, every other one streams."""
+    """Every other one streams."""
 
     def __init__(self, url: str, key: str, *, pause_s: float = 0.05, **body: Any) -> None:
         self.answers: list[Answer] = []
@@ -50,9 +52,16 @@ class Users:
             f"{len(self.broken)} streams ended without [DONE], {self.num_cut} connections cut"
         )
 
+    async def are_answered(self, *, within_s: float = 30) -> None:
+        """Until so many answers came that at least one was asked for just now."""
+        enough = len(self.answers) + 2 * _NUM_USERS
+        async with asyncio.timeout(within_s):
+            while len(self.answers) < enough:
+                await asyncio.sleep(0.02)
+
     async def ask_until(self, is_over: asyncio.Event) -> None:
         async with aiohttp.ClientSession(headers=self._headers) as session:
-            users = [self._user(session, is_over, is_stream=n % 2 == 0) for n in range(8)]
+            users = [self._user(session, is_over, is_stream=n % 2 == 0) for n in range(_NUM_USERS)]
             await asyncio.gather(*users)
 
     async def _user(
