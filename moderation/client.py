@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,16 @@ class Verdict:
 class ModerationClient:
     """Uses the caller's session; holds no connection of its own."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        session: aiohttp.ClientSession,
+        timeout_s: float = 5.0,
+        headers: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self._url = url.rstrip("/")
         self._session = session
+        self._headers = headers  # what a request says besides, asked for each
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
 
     async def score(self, texts: Sequence[str]) -> list[Verdict]:
@@ -60,7 +67,7 @@ class ModerationClient:
         async with self._session.post(
             f"{self._url}/v1/moderations",
             data=orjson.dumps(body),
-            headers=_JSON,
+            headers={**_JSON, **self._headers()},
             timeout=self._timeout,
         ) as response:
             return response.status, orjson.loads(await response.read())

@@ -35,6 +35,8 @@ webhook_routes   the routes /admin/webhooks
 feedback_routes  the feedback package's routes: who may judge, who may label
 direct           the routes of the data path, called without FastAPI in between
 edge             what every request passes: size, ids, times, errors in OpenAI's shape
+tracing          spans of a request, where an OTLP endpoint is set
+otel             the same, made by OpenTelemetry's SDK; loaded only then
 logs             one JSON object a line, with the request's id and version
 metrics          what GET /metrics shows
 health           /healthz, /readyz, /metrics

@@ -19,6 +19,7 @@ from serving import (
     health,
     openai_api,
     stored_completions,
+    tracing,
     webhook_routes,
 )
 from serving.direct import Direct
@@ -36,10 +37,11 @@ def create_app(
     settings = settings or ServingSettings()
     feedback_settings = feedback_settings or FeedbackSettings()
     moderation_settings = moderation_settings or ModerationSettings()
+    traces = tracing.from_environment()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        parts = open_gateway(settings, feedback_settings, moderation_settings)
+        parts = open_gateway(settings, feedback_settings, moderation_settings, traces)
         async with parts as app.state.gateway:
             # Modules and routes stay; going through them each time, full collections took 33-70 ms.
             gc.collect()
@@ -56,9 +58,14 @@ def create_app(
         return opened
 
     edge.install(app)
-    app.add_middleware(Direct, endpoints=openai_api.endpoints(gateway))
+    data_path = openai_api.endpoints(gateway)
+    app.add_middleware(Direct, endpoints=data_path)
     app.add_middleware(Idempotent, gateway=gateway)
     app.add_middleware(edge.Edge, max_body_bytes=settings.max_body_bytes)
+    if traces is not None:
+        from serving.otel import Traced
+
+        app.add_middleware(Traced, tracing=traces, paths=data_path)
     for module in (openai_api, stored_completions, admin, webhook_routes, health):
         app.include_router(module.build_router(gateway))
     app.include_router(feedback_routes.build_router(gateway, settings))

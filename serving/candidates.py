@@ -60,6 +60,7 @@ class Shape(ABC):
     name: ClassVar[str]  # `endpoint` of the log
     path: ClassVar[str]
     id_prefix: ClassVar[str]
+    operation: ClassVar[str]  # as GenAI's semantic conventions call it
 
     @abstractmethod
     def parse(self, body: bytes, *, max_tokens: int) -> Asked:
@@ -115,6 +116,7 @@ class Chat(Shape):
     name = "chat"
     path = "/v1/chat/completions"
     id_prefix = "chatcmpl-"
+    operation = "chat"
 
     def parse(self, body: bytes, *, max_tokens: int) -> Asked:
         return parse_chat(body, max_tokens=max_tokens)
@@ -152,6 +154,7 @@ class Text(Shape):
     name = "text"
     path = "/v1/completions"
     id_prefix = "cmpl-"
+    operation = "text_completion"
 
     def parse(self, body: bytes, *, max_tokens: int) -> Asked:
         return parse_text(body, max_tokens=max_tokens)

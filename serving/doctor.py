@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from serving import model, preflight
+from serving import model, preflight, tracing
 from serving.preflight import GIB, CannotStart
 from serving.settings import DEFAULT_MODEL
 
@@ -56,6 +56,7 @@ def examine(*, data_dir: Path, port: int) -> Iterator[Finding]:
     yield _try("disk", lambda: _disk(data_dir))
     yield _memory(data_dir)
     yield _model(data_dir)
+    yield tracing_finding(os.environ)
     yield _import("torch", "torch.__version__", REINSTALL)
     yield _import(
         "vllm", "__import__('vllm.platforms').platforms.current_platform.device_type", REINSTALL
@@ -186,6 +187,22 @@ def _model(data_dir: Path) -> Finding:
         verdict="OK",
         says="not unpacked yet; `hone up` does it once, in half a minute",
     )
+
+
+def tracing_finding(environment: Mapping[str, str]) -> Finding:
+    """No fault of the machine: without traces the gateway runs as well."""
+    if not tracing.is_wanted(environment):
+        return Finding(
+            what="tracing", verdict="OK", says="off; OTEL_EXPORTER_OTLP_ENDPOINT turns it on"
+        )
+    if cure := tracing.missing(environment):
+        return Finding(
+            what="tracing",
+            verdict="WARN",
+            says="an OTLP endpoint is set, and traces cannot be sent",
+            fix=cure,
+        )
+    return Finding(what="tracing", verdict="OK", says="traces go to the OTLP endpoint")
 
 
 def _import(name: str, expression: str, fix: str) -> Finding:

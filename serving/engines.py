@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 
 from feedback.errors import HoneError, Refused, Unavailable
+from serving import tracing
+from serving.tracing import Attributes, Span
 
 VERSION_HEADER = (
     "x-policy-version"  # request: the version the caller means; the engine refuses another
@@ -20,6 +22,7 @@ VERSION_COMMENT = (
     b": engine-version "  # SSE: `: engine-version <first> <last>`, after the last chunk
 )
 
+_NO_HEADERS: Mapping[str, str] = {}
 _CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=120, connect=2)
 _PROBE_TIMEOUT = aiohttp.ClientTimeout(total=3, connect=2)
 _READ_AHEAD_BYTES = 1 << 15  # of an answer, before its reader has taken it; aiohttp's own: 2^18
@@ -40,6 +43,18 @@ class Engine:
         self._session = session
         self._headers = {"authorization": f"Bearer {token}"}
         self._timeout = aiohttp.ClientTimeout(total=request_timeout_s, connect=2)
+        parsed = urlsplit(self.url)
+        self._address: Attributes = {
+            "http.request.method": "POST",
+            "server.address": parsed.hostname or "",
+            "server.port": parsed.port or (443 if parsed.scheme == "https" else 80),
+        }
+
+    def span(self) -> Span:
+        """A request to this engine, begun now. Whoever opens the answer ends it."""
+        span = tracing.span("engine.answer", kind="client")
+        span.set(self._address)
+        return span
 
     async def policy(self) -> dict[str, Any]:
         """What the engine has loaded."""
@@ -56,21 +71,26 @@ class Engine:
         return await self._control("DELETE", f"/policy/{quote(version)}", timeout=_CONTROL_TIMEOUT)
 
     async def open(
-        self, path: str, body: bytes | Mapping[str, Any], *, version: str | None = None
+        self,
+        path: str,
+        body: bytes | Mapping[str, Any],
+        *,
+        version: str | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> aiohttp.ClientResponse:
         """Send a request and return when the answer's headers are there. The caller reads and
         closes.
 
         `version` is checked by the engine: it answers 409 `policy_not_loaded` for any other.
         """
-        headers = dict(self._headers) | {"content-type": "application/json"}
+        sent = {**headers, **self._headers, "content-type": "application/json"}
         if version is not None:
-            headers[VERSION_HEADER] = version
+            sent[VERSION_HEADER] = version
         data = {"data": body} if isinstance(body, bytes) else {"json": body}
         try:
             return await self._session.post(
                 self.url + path,
-                headers=headers,
+                headers=sent,
                 timeout=self._timeout,
                 read_bufsize=_READ_AHEAD_BYTES,
                 **data,
@@ -110,10 +130,10 @@ class Engine:
 async def _json_or_raise(response: aiohttp.ClientResponse) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = await response.json(content_type=None)
-    except ValueError as error:  # a server that is breaking down says so in plain text
+    except ValueError as broken:  # a server that is breaking down says so in plain text
         raise Unavailable(
             f"the engine answered {response.status}, and no JSON", retry_after_s=5
-        ) from error
+        ) from broken
     if response.status < 400:
         return answer
     error = answer.get("error") or {}

@@ -14,6 +14,7 @@ from feedback import keys
 from feedback.errors import Unavailable
 from feedback.events import Completion, new_id
 from feedback.journal import Journal
+from serving import tracing
 from serving.auth import ApiKey
 from serving.candidates import Draft, Shape
 from serving.metrics import Metrics
@@ -23,6 +24,8 @@ from serving.screening import Screen, Screened, highest
 from serving.upstream import Upstream
 
 log = logging.getLogger(__name__)
+
+_SAMPLING = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 
 _errands: set[asyncio.Task[None]] = set()  # asyncio keeps no reference of its own
 
@@ -49,6 +52,7 @@ class Exchange:
         self.metrics = metrics
         self._journal, self._screen = journal, screen
         self._created, self._started = time.time(), time.perf_counter()
+        self.span = tracing.current()  # the request's
 
     @property
     def elapsed_s(self) -> float:
@@ -99,6 +103,39 @@ class Exchange:
         labels = (self.shape.name, self.target.version)
         self.metrics.latency.labels(*labels).observe(self.elapsed_s)
 
+    def describe(self) -> None:
+        """Say on the request's span what was asked and answered, in GenAI's semantic conventions."""
+        if not self.span.is_recording:
+            return
+        sampling = self.asked.upstream
+        about: dict[str, Any] = {
+            f"gen_ai.request.{name}": sampling[name]
+            for name in _SAMPLING
+            if sampling.get(name) is not None
+        }
+        if max_tokens := sampling.get("max_completion_tokens") or sampling.get("max_tokens"):
+            about["gen_ai.request.max_tokens"] = max_tokens
+        about |= {
+            "gen_ai.operation.name": self.shape.operation,
+            "gen_ai.provider.name": "hone",
+            "gen_ai.request.model": self.asked.model,
+            "gen_ai.request.stream": self.asked.is_stream,
+            "gen_ai.request.choice.count": self.asked.num_choices,
+        }
+        if any(draft.token_ids for draft in self.drafts):
+            about |= {
+                "gen_ai.response.id": self.id,
+                "gen_ai.response.model": self.target.version,
+                "gen_ai.response.finish_reasons": [
+                    "content_filter" if draft.is_blocked else draft.finish_reason
+                    for draft in self.drafts
+                    if draft.finish_reason is not None
+                ],
+                "gen_ai.usage.input_tokens": len(self.prompt_ids or ()),
+                "gen_ai.usage.output_tokens": sum(len(draft.token_ids) for draft in self.drafts),
+            }
+        self.span.set(about)
+
     async def log(self, upstream: Upstream, *, is_complete: bool) -> None:
         """Put the exchange into the log, where it is to be stored. Returns when it is durable.
 
@@ -109,7 +146,8 @@ class Exchange:
             return
         record = self._record(upstream, is_complete=is_complete)
         try:
-            await self._journal.append(record)
+            with tracing.span("log.append"):
+                await self._journal.append(record)
         except redis.RedisError as error:
             log.error("the log takes nothing: %s", error)
             raise Unavailable("the answer cannot be kept at the moment", retry_after_s=5) from error

@@ -23,6 +23,7 @@ from serving.engines import Engine
 from serving.metrics import Metrics
 from serving.registry import Live, PolicyRecord
 from serving.routing import Target, pick, wanted_versions
+from serving.tracing import Span
 from serving.upstream import Upstream
 from serving.waiting import WaitingRoom
 
@@ -176,12 +177,16 @@ class Fleet:
         data = orjson.dumps(asked)
         member.in_flight += 1
         member.breaker.begin(time.monotonic())
-        close = partial(self._left, member)
+        span = member.engine.span()
+        close = partial(self._left, member, span)
         try:
-            response = await member.engine.open(path, data, version=target.version)
+            response = await member.engine.open(
+                path, data, version=target.version, headers=span.headers()
+            )
         except BaseException as error:
             close(isinstance(error, Unavailable))
             raise
+        span.answered(response.status)
         upstream = Upstream(response, target=target, on_close=close)
         try:
             await upstream.begin()
@@ -191,7 +196,10 @@ class Fleet:
         member.breaker.succeeded()
         return upstream
 
-    def _left(self, member: Member, has_failed: bool) -> None:
+    def _left(self, member: Member, span: Span, has_failed: bool) -> None:
+        if has_failed:
+            span.fail("Unavailable")
+        span.end()
         member.in_flight -= 1
         if has_failed:
             member.breaker.failed(time.monotonic())

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import redis
@@ -20,6 +20,7 @@ from feedback.journal import Journal
 from feedback.settings import FeedbackSettings
 from moderation.client import ModerationClient
 from moderation.settings import ModerationSettings
+from serving import tracing
 from serving.auth import ApiKey, Authenticator
 from serving.edge import add_headers
 from serving.engines import Engine
@@ -31,6 +32,9 @@ from serving.registry import Registry
 from serving.rollouts import Rollouts
 from serving.screening import Screen
 from serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from serving.otel import Tracing
 
 # vLLM closes an idle connection after 5 s; one that we let go first is never closed under a request.
 _KEEP_IDLE_S = 3.0
@@ -92,9 +96,12 @@ async def open_gateway(
     settings: ServingSettings,
     feedback_settings: FeedbackSettings,
     moderation_settings: ModerationSettings,
+    traces: Tracing | None = None,
 ) -> AsyncIterator[Gateway]:
     """Connect, look once at Redis and the engines, and keep looking until the end."""
     async with AsyncExitStack() as stack:
+        if traces is not None:
+            stack.push_async_callback(traces.close, timeout_s=settings.shutdown_s)
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_IDLE_S),
@@ -139,7 +146,10 @@ async def open_gateway(
         await rollouts.start()
         stack.push_async_callback(rollouts.close)
         moderation = ModerationClient(
-            settings.moderation_url, session, timeout_s=settings.moderation_timeout_s
+            settings.moderation_url,
+            session,
+            timeout_s=settings.moderation_timeout_s,
+            headers=tracing.headers,
         )
         screen = Screen(
             moderation,

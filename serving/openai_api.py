@@ -24,7 +24,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from feedback.errors import BadRequest, HoneError, NotFound
-from serving import logs
+from serving import logs, tracing
 from serving.candidates import CHAT, TEXT, Shape
 from serving.direct import Endpoint
 from serving.edge import add_headers
@@ -119,6 +119,7 @@ async def _complete(gateway: Gateway, shape: Shape, request: Request) -> Respons
         with ExitStack() as ending:
             allowance = gateway.begin(key)
             ending.callback(lambda: gateway.end(key, tokens=exchange.num_tokens))
+            ending.callback(exchange.describe)
             add_headers(request.scope, allowance.headers())
             response = await until_disconnect(
                 request.receive, work(gateway, exchange, which, ending)
@@ -126,8 +127,11 @@ async def _complete(gateway: Gateway, shape: Shape, request: Request) -> Respons
     except HoneError as error:
         gateway.metrics.requests.labels(shape.name, version, str(error.status)).inc()
         log.info("refused", extra={"status": error.status, "reason": error.message})
+        tracing.current().fail(type(error).__name__, is_fault=error.status >= 500)
         raise
     status = 200 if response is not None else 499  # nginx's "client closed request"
+    if response is None:
+        tracing.current().fail("broken_by_client", is_fault=False)
     gateway.metrics.requests.labels(shape.name, version, str(status)).inc()
     log.info("answering" if asked.is_stream else "answered", extra={"status": status})
     return response or Response(status_code=status)

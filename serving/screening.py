@@ -15,6 +15,7 @@ from feedback.events import Moderated, new_id
 from feedback.journal import Journal
 from moderation.client import ModerationClient
 from moderation.policy import Stage, Thresholds, decide
+from serving import tracing
 from serving.metrics import Metrics
 
 _PIECE_CHARS = 20_000  # below what the moderation server takes in one request
@@ -69,7 +70,8 @@ class Screen:
         if not pieces:
             return [PASSED] * len(groups)
         try:
-            verdicts = await self._client.score([piece for _, piece in pieces])
+            with tracing.span(f"moderation.{stage}", kind="client"):
+                verdicts = await self._client.score([piece for _, piece in pieces])
         except HoneError as error:
             if not isinstance(error, Unavailable) or self._is_required:
                 self._metrics.moderation.labels(stage, "refused").inc(len(groups))
@@ -87,6 +89,7 @@ class Screen:
         blocked = decide(scores, stage=stage, thresholds=self._thresholds)
         self._metrics.moderation.labels(stage, "blocked" if blocked else "passed").inc()
         if blocked:
+            tracing.current().set({f"hone.moderation.{stage}.blocked": blocked})
             event = Moderated(
                 id=new_id("mod_"),
                 created=time.time(),

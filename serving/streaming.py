@@ -169,6 +169,7 @@ class Relay:
         exchange.prompt_ids = exchange.shape.prompt_ids(chunk)
         labels = (exchange.shape.name, exchange.target.version)
         exchange.metrics.first_token.labels(*labels).observe(self._began_s)
+        exchange.span.event("first_token")
 
     def _count_pace(self) -> None:
         exchange = self._exchange
@@ -220,6 +221,7 @@ class Relay:
 
     def _count_broken(self, why: str) -> None:
         self._exchange.metrics.streams_broken.labels(self._exchange.target.version, why).inc()
+        self._exchange.span.fail(f"broken_by_{why}", is_fault=why != "client")
 
     async def _log_broken(self) -> None:
         try:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 
 from feedback.errors import Unavailable
+from serving import tracing
 
 
 class WaitingRoom:
@@ -28,8 +29,9 @@ class WaitingRoom:
         turn = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         try:
-            async with asyncio.timeout(timeout_s):
-                await turn
+            with tracing.span("engine.wait"):
+                async with asyncio.timeout(timeout_s):
+                    await turn
         except TimeoutError as error:
             raise Unavailable("the engines are busy", retry_after_s=5) from error
         except asyncio.CancelledError:

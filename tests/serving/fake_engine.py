@@ -76,6 +76,7 @@ class FakeEngine(Served):
             "policy-0000": _entry("policy-0000", "base", base_digest)
         }
         self.bodies: list[dict[str, Any]] = []  # generation requests, as they came
+        self.headers: list[dict[str, str]] = []  # of each of them
         self.calls: list[str] = []  # changes of what is loaded
         self.refuse: dict[str, str] = {}  # version -> reason
         self.full: set[str] = set()  # versions that are full weights: they replace all others
@@ -154,6 +155,7 @@ class FakeEngine(Served):
         _authenticate(request)
         body = await request.json()
         self.bodies.append(body)
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
         version = request.headers["x-policy-version"]
         if version not in self.loaded:
             return _error(409, f"{version} is not loaded", code="policy_not_loaded")
@@ -243,6 +245,7 @@ class FakeModeration(Served):
     def __init__(self) -> None:
         super().__init__()
         self.inputs: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self.is_away = False
         self.drop_next = 0  # requests whose connection is closed without an answer
         self.word = "attack"
@@ -266,6 +269,7 @@ class FakeModeration(Served):
         except HoneError as error:
             return web.json_response(error.body(), status=error.status)
         self.inputs.extend(texts)
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
         scores = [0.99 if self.word in text else 0.01 for text in texts]
         scored = [{**dict.fromkeys(CATEGORIES, 0.0), "violence": score} for score in scores]
         flagged = [["violence"] if score > 0.5 else [] for score in scores]
