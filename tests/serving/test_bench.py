@@ -115,9 +115,10 @@ async def test_each_row_of_the_gateway_does_what_it_is_named_after(tmp_path: Pat
         litellm=None,
         say=lambda _: None,
     )
-    assert [len(report[kind]) for kind in ("answers", "streams")] == [8, 4]
+    assert [len(report[kind]) for kind in ("answers", "streams")] == [10, 5]
     done = {
         "direct": (0, 0),
+        "bytes only": (0, 0),
         "hone: keys, limits": (0, 0),
         "hone: + durable log": (1, 0),
         "hone: + moderation": (1, 2),  # the prompt and the answer
