@@ -137,7 +137,6 @@ class Fleet:
             raise Unavailable("no engine can be reached", retry_after_s=5)
         await asyncio.gather(*(self.load(member, record) for member in members))
         for member in members:
-            await self._look(member)
             if (entry := member.loaded.get(record.version)) is None:
                 raise Refused(f"{member.url} does not have {record.version} after loading it")
             if entry["digest"] != record.digest:

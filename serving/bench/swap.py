@@ -195,11 +195,13 @@ async def _swap(
         engine, _ = await find_engine(data_dir, session)
         if record.version in {entry["version"] for entry in (await engine.policy())["loaded"]}:
             await engine.unload(record.version)
+    short = load.bodies[0] | {"max_tokens": 1, "min_tokens": 1}
+    before = await ask(session, load, short)
     began = time.perf_counter()
     await _promote(record.version, data_dir)
     ended = time.perf_counter()
-    probe = await ask(session, load, load.bodies[0] | {"max_tokens": 1, "min_tokens": 1})
-    return Swap(version=record.version, began=began, ended=ended, probe=probe)
+    probe = await ask(session, load, short)
+    return Swap(version=record.version, began=began, ended=ended, before=before, probe=probe)
 
 
 async def _promote(version: str, data_dir: Path) -> None:

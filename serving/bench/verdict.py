@@ -16,6 +16,7 @@ class Swap:
     version: str
     began: float
     ended: float
+    before: Answer  # asked of the version that was production until then, under the same load
     probe: Answer  # asked as soon as the version was production
 
 
@@ -44,11 +45,13 @@ def timed(answers: Sequence[Answer], swaps: Sequence[Swap]) -> dict[str, Any]:
     """Milliseconds. Silence is the longest that any client waited for its next piece of text."""
     crossing = [sum(a.began < swap.began < a.ended for a in answers) for swap in swaps]
     new = [swap.probe.times[0] - swap.began for swap in swaps if swap.probe.times]
+    old = [s.before.times[0] - s.before.began for s in swaps if s.before.times]
     took = [swap.ended - swap.began for swap in swaps]
     return {
         "fewest_streams_across_a_swap": min(crossing, default=0),
         "swap_ms": spread_ms(took),
         "first_text_of_new_version_ms": spread_ms(new),
+        "first_text_without_a_swap_ms": spread_ms(old),
         "silence_ms": spread_ms([silence_s(answers, s.began, s.ended) for s in swaps]),
         "silence_as_long_before_ms": spread_ms(
             [silence_s(answers, s.began - t, s.began) for s, t in zip(swaps, took, strict=True)]
