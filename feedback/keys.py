@@ -34,7 +34,7 @@ JUDGEMENTS_TRAINED = (
     PREFIX + "judgements_trained"
 )  # string: feedback stream id of the last snapshot
 
-WEBHOOKS = PREFIX + "webhooks"  # hash: endpoint id -> Endpoint as JSON (serving.webhooks)
+WEBHOOKS = PREFIX + "webhooks"  # hash: endpoint id -> Endpoint as JSON (serving.webhooks.store)
 WEBHOOK_CURSORS = PREFIX + "webhook_cursors"  # hash: kind -> last stream id made into deliveries
 WEBHOOK_LEASE = PREFIX + "webhook_lease"  # string with TTL: token of the process that delivers
 
@@ -79,7 +79,7 @@ def webhook_due(endpoint_id: str) -> str:
 
 
 def webhook_deliveries(endpoint_id: str) -> str:
-    """Hash: event id -> Delivery as JSON (serving.webhooks), until it is delivered or given up."""
+    """Hash: event id -> Delivery as JSON (serving.webhooks.store), until it is delivered or given up."""
     return f"{PREFIX}webhook_deliveries:{endpoint_id}"
 
 

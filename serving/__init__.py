@@ -15,10 +15,6 @@ promotion        a version goes live, or the one before it comes back
 rollouts         full weights on their way to all engines, whoever dies in between
 refresh          what the gateway keeps in memory of Redis: registry, keys, counters
 request_fields   the fields of a request: which are known, what the engine gets
-request_schemas  the same for the OpenAPI page
-response_schemas  what comes back, for the OpenAPI page
-admin_schemas    the same for the operator's routes
-api_document     /openapi.json: each operation with its answer, errors and query parameters
 field_checks     what one field of a request may hold
 screening        moderation on the request path, before and after
 candidates       an engine's answer as the log keeps it and as the client sees it
@@ -28,10 +24,6 @@ streaming        server-sent events from an engine, rewritten on their way to a 
 openai_api       the routes /v1/chat/completions, /v1/completions, /v1/models, /v1/moderations
 stored_completions  the routes of stored completions: list, retrieve, update, delete, messages
 admin            the routes of an operator: what serves, promote, roll back, keys, rounds
-webhooks         webhook endpoints, and what waits to be delivered to each
-webhook_events   which webhook events a record of the log amounts to; pure
-webhook_delivery  posts and signs them; one process at a time, in a thread of the control worker
-webhook_routes   the routes /admin/webhooks
 feedback_routes  the feedback package's routes: who may judge, who may label
 direct           the routes of the data path, called without FastAPI in between
 edge             what every request passes: size, ids, times, errors in OpenAI's shape
@@ -43,25 +35,16 @@ health           /healthz, /readyz, /metrics
 gateway          the parts of a gateway process, opened and closed together
 app              the FastAPI application
 server           the HTTP server: clients that are slow beyond reason are broken off
-local            `hone up`: everything on this machine, in one terminal
-preflight        what must be true before anything starts; every refusal names the cure
-model            the model served first: unpacked from a PyPI package, downloaded, or a folder as it is
-parts            the processes of a stack: commands, environment, ports, secrets
-supervisor       starts parts in the order of their needs, restarts those that die
-probes           is a part ready? Small questions over a plain socket
-tether           ends every process of a stack once `hone up` is gone, however it went
-dashboard        what `hone up` shows: a live table, or one line per change
-doctor           `hone doctor`: one finding a line, each with its fix
 cli              the command line; every command imports what it needs when it runs
-cli_options      options that several commands share, and where the running stack is
-key_commands     `hone keys …`
-policy_commands  `hone policies …`
-webhook_commands  `hone webhooks …`
-bench/           `hone bench …`, with a map of its own
-engine_server    starts vLLM's server with our policy endpoint in it
-asgi             the little of ASGI that such an endpoint needs
-policy_endpoint  inside vLLM's server: GET/PUT/DELETE /policy
-weights          what tensors hold, checked before an engine loads them (torch)
+
+Sub-packages, each with a map of its own:
+
+stack/           `hone up`: every part of it on this machine, in one terminal
+in_vllm/         what runs inside vLLM's server
+schemas/         /openapi.json, and the shapes in it
+webhooks/        told to others when a version goes live or a round ends
+commands/        `hone keys …`, `hone policies …`, and what commands share
+bench/           `hone bench …`
 
 may import: moderation, feedback
 """

@@ -11,21 +11,13 @@ from fastapi import FastAPI
 
 from feedback.settings import FeedbackSettings
 from moderation.settings import ModerationSettings
-from serving import (
-    admin,
-    api_document,
-    edge,
-    feedback_routes,
-    health,
-    openai_api,
-    stored_completions,
-    tracing,
-    webhook_routes,
-)
+from serving import admin, edge, feedback_routes, health, openai_api, stored_completions, tracing
 from serving.direct import Direct
 from serving.gateway import Gateway, open_gateway
 from serving.idempotency import Idempotent
+from serving.schemas import document as api_document
 from serving.settings import ServingSettings
+from serving.webhooks import routes as webhook_routes
 
 
 def create_app(

@@ -4,7 +4,7 @@
 torch:
 vLLM's reload is not transactional, and a bad checkpoint kills its engine core, so everything that
 can
-be known beforehand is. What the numbers hold (NaN) is checked by serving.weights in the engine.
+be known beforehand is. What the numbers hold (NaN) is checked by serving.in_vllm.weights in the engine.
 """
 
 from __future__ import annotations

@@ -12,9 +12,11 @@ from typing import Annotated
 import typer
 
 from feedback.errors import HoneError
-from serving import key_commands, policy_commands, webhook_commands
 from serving.bench import commands as bench_commands
-from serving.cli_options import AsJson, DataDir, Port
+from serving.commands import keys as key_commands
+from serving.commands import policies as policy_commands
+from serving.commands.options import AsJson, DataDir, Port
+from serving.webhooks import commands as webhook_commands
 
 # Rich help and rich tracebacks cost 0.2 s of imports and say no more.
 app = typer.Typer(
@@ -61,7 +63,7 @@ def up(
     """Start everything on this machine and watch it; Ctrl-C stops it."""
     from rich.console import Console
 
-    from serving.local import Wish, up
+    from serving.stack.local import Wish, up
 
     wish = Wish(data_dir=data, host=host, port=port, model=model, redis_url=redis_url)
     up(wish, console=Console())
@@ -74,7 +76,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check this machine, line by line: OK, WARN or FAIL, with the fix."""
-    from serving.doctor import examine, shown
+    from serving.stack.doctor import examine, shown
 
     findings = list(examine(data_dir=data, port=port))
     typer.echo(shown(findings, as_json=as_json))
@@ -113,7 +115,7 @@ def gateway() -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def engine(context: typer.Context) -> None:
     """Run one engine in the foreground; further arguments are vLLM's."""
-    from serving.engine_server import main as serve
+    from serving.in_vllm.server import main as serve
 
     serve(context.args)
 

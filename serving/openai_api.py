@@ -32,8 +32,8 @@ from serving.exchange import Exchange
 from serving.gateway import Gateway
 from serving.registry import Live, PolicyRecord
 from serving.request_fields import json_object
-from serving.request_schemas import CHAT_SCHEMA, MODERATION_SCHEMA, TEXT_SCHEMA
 from serving.routing import ALIASES, MODEL, Target, resolve
+from serving.schemas.requests import CHAT_SCHEMA, MODERATION_SCHEMA, TEXT_SCHEMA
 from serving.streaming import EventStream, Relay, until_disconnect
 from serving.upstream import Upstream
 

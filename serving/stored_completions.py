@@ -20,8 +20,8 @@ from feedback.events import Choice, Completion
 from serving import field_checks as checks
 from serving.gateway import Gateway
 from serving.request_fields import json_object
-from serving.request_schemas import UPDATE_SCHEMA
 from serving.routing import MODEL, resolve
+from serving.schemas.requests import UPDATE_SCHEMA
 
 _DEFAULT_LIMIT = 20
 _MAX_LIMIT = 100

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serving.cli import app, main
-from serving.cli_options import AsJson, DataDir, Yes, ready, redis_of
+from serving.commands.options import AsJson, DataDir, Yes, ready, redis_of
 
 if TYPE_CHECKING:
     import redis

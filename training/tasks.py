@@ -17,7 +17,7 @@ from feedback import keys
 from feedback.connection import connect
 from feedback.settings import FeedbackSettings
 from serving.settings import ServingSettings
-from serving.webhook_delivery import Deliverer
+from serving.webhooks.delivery import Deliverer
 from training import worker
 from training.rounds import Rounds
 from training.schedule import decide

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from serving.cli_options import AsJson, DataDir, redis_of
+from serving.commands.options import AsJson, DataDir, redis_of
 
 app = typer.Typer(
     help="Measure: the gateway's cost, an engine through it, swaps under load.",

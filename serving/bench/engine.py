@@ -17,9 +17,9 @@ import aiohttp
 from feedback.errors import HoneError, Unavailable
 from serving.bench.load import Load, send
 from serving.bench.report import DIRECT, compare, machine
-from serving.cli_options import ready
+from serving.commands.options import ready
 from serving.engines import VERSION_HEADER, Engine
-from serving.parts import load_secrets
+from serving.stack.parts import load_secrets
 
 _TOPICS = ("bread", "rivers", "trains", "maps", "clocks", "gardens", "bridges", "letters")
 _WISHES = {"logprobs": True, "top_logprobs": 0, "return_token_ids": True}  # as in request_fields

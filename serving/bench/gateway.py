@@ -29,14 +29,15 @@ import aiohttp
 from feedback import keys
 from feedback.connection import connect
 from feedback.errors import HoneError
-from serving import auth, parts
+from serving import auth
 from serving.bench.load import Load, Sample, pinned, send
 from serving.bench.mock import WORDS, blank
 from serving.bench.report import DIRECT, compare, machine, times
-from serving.parts import Part, Plan
-from serving.preflight import CannotStart, choose_port
-from serving.probes import http_ok
-from serving.supervisor import Supervisor
+from serving.stack import parts
+from serving.stack.parts import Part, Plan
+from serving.stack.preflight import CannotStart, choose_port
+from serving.stack.probes import http_ok
+from serving.stack.supervisor import Supervisor
 
 LITELLM = "LiteLLM"
 RELAY = "bytes only"

@@ -33,7 +33,7 @@ from serving.bench.engine import find_engine
 from serving.bench.load import Answer, Load, ask
 from serving.bench.report import machine
 from serving.bench.verdict import Swap, judged, spread_ms, timed
-from serving.cli_options import post_as_admin, ready
+from serving.commands.options import post_as_admin, ready
 from serving.registry import BASE, PREVIOUS, PRODUCTION, Live, PolicyRecord, Registry
 
 _PROMPT = "Tell me a long story about a village by the sea, and about the people who live there."

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from serving import parts
+from serving.stack import parts
 from tests.conftest import RedisServer, free_port
 
 PACE_MS = 20

@@ -18,8 +18,8 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 
 from feedback import keys
 from serving import auth
-from serving.api_document import OPERATIONS, operations
 from serving.registry import PolicyRecord, Registry
+from serving.schemas.document import OPERATIONS, operations
 from tests.serving.conftest import Running
 from tests.serving.fake_engine import FakeEngine
 

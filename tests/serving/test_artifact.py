@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from feedback.errors import Refused
 from serving import artifact
-from serving.weights import check_finite
+from serving.in_vllm.weights import check_finite
 
 Tensors = dict[str, torch.Tensor]
 RANK = 4

@@ -18,9 +18,9 @@ from serving.bench.load import Answer, Load, Sample, drive, quantile
 from serving.bench.report import row_of, show
 from serving.bench.verdict import judged, silence_s
 from serving.engines import VERSION_HEADER
-from serving.parts import Secrets
-from serving.preflight import CannotStart
 from serving.registry import BASE, Live, PolicyRecord, Registry
+from serving.stack.parts import Secrets
+from serving.stack.preflight import CannotStart
 from tests.serving.conftest import Running
 from tests.serving.fake_engine import TOKEN, FakeEngine
 

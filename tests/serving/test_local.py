@@ -18,12 +18,12 @@ import redis
 from rich.console import Console
 
 from feedback.connection import connect
-from serving import parts
-from serving.dashboard import Dashboard, duration, memory_by_session
-from serving.parts import Part
-from serving.preflight import is_free
-from serving.probes import Start, engine_serves, holds, http_ok, log_says, redis_answers
-from serving.supervisor import Watched
+from serving.stack import parts
+from serving.stack.dashboard import Dashboard, duration, memory_by_session
+from serving.stack.parts import Part
+from serving.stack.preflight import is_free
+from serving.stack.probes import Start, engine_serves, holds, http_ok, log_says, redis_answers
+from serving.stack.supervisor import Watched
 from tests.conftest import free_port
 
 

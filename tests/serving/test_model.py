@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from serving import model
-from serving.preflight import CannotStart
+from serving.stack import model
+from serving.stack.preflight import CannotStart
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_second_time_nothing_is_done(
 
 def test_unpacking_that_was_killed_leaves_no_model_and_is_done_again(tmp_path: Path) -> None:
     target = tmp_path / "models" / "m"
-    command = [sys.executable, "-m", "serving.model", "unpack", "--to", str(target)]
+    command = [sys.executable, "-m", "serving.stack.model", "unpack", "--to", str(target)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not list(tmp_path.rglob(".m.partial")) and time.monotonic() < deadline:

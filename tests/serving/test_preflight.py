@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from serving import preflight
-from serving.preflight import CannotStart
+from serving.stack import preflight
+from serving.stack.preflight import CannotStart
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_model_larger_than_the_memory_is_refused_with_the_cure() -> None:
 
 def test_a_second_holder_of_the_data_is_refused_and_told_who_is_the_first(tmp_path: Path) -> None:
     hold = (
-        "import sys; from pathlib import Path; from serving.preflight import hold_data\n"
+        "import sys; from pathlib import Path; from serving.stack.preflight import hold_data\n"
         f"with hold_data(Path({str(tmp_path)!r})): print('held', flush=True); sys.stdin.read()"
     )
     first = subprocess.Popen(

@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serving import tether
-from serving.parts import Part
-from serving.probes import Start, log_says
-from serving.supervisor import Supervisor, Watched, next_backoff
+from serving.stack import tether
+from serving.stack.parts import Part
+from serving.stack.probes import Start, log_says
+from serving.stack.supervisor import Supervisor, Watched, next_backoff
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEP
@@ -208,7 +208,7 @@ def test_kill_9_of_hone_up_leaves_no_process(tmp_path: Path) -> None:
         "import asyncio, os, sys\n"
         "from pathlib import Path\n"
         "from tests.serving.test_supervisor import FAMILY, STUBBORN, python_part\n"
-        "from serving.supervisor import Supervisor\n"
+        "from serving.stack.supervisor import Supervisor\n"
         "async def main():\n"
         "    parts = [python_part('family', FAMILY), python_part('stubborn', STUBBORN)]\n"
         f"    supervisor = Supervisor(parts, stack={stack!r}, environment=dict(os.environ),\n"

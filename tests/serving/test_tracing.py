@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from serving import doctor, tracing
+from serving import tracing
+from serving.stack import doctor
 
 _LOADED = """
 import sys

@@ -16,15 +16,15 @@ import redis
 
 from feedback import keys
 from feedback.connection import connect
-from serving.webhook_delivery import Deliverer, signed
-from serving.webhooks import Webhooks
+from serving.webhooks.delivery import Deliverer, signed
+from serving.webhooks.store import Webhooks
 from tests.conftest import RedisServer
 from tests.serving.webhook_receiver import Receiver, log_promotion, wait_until
 
 QUICK: dict[str, Any] = {"poll_s": 0.01, "lease_s": 0.6, "retry_after_s": (0.02, 0.02)}
 CHILD = """
 import sys, time
-from serving.webhook_delivery import Deliverer
+from serving.webhooks.delivery import Deliverer
 deliverer = Deliverer(sys.argv[1], poll_s=0.01, lease_s=0.6)
 while True:
     deliverer.ensure_running()

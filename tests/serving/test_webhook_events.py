@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from feedback.events import Audit, Moderated, RoundChanged
-from serving.webhook_events import events_of
+from serving.webhooks.events import events_of
 from tests.serving.webhook_receiver import round_ended
 
 PUBLISHED = {

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from feedback.errors import BadRequest
 from serving.cli import app
-from serving.webhook_delivery import Deliverer
+from serving.webhooks.delivery import Deliverer
 from tests.serving.conftest import Running
 from tests.serving.test_admin import call, promote, publish
 from tests.serving.webhook_receiver import Receiver, wait_until

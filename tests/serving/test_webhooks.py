@@ -9,7 +9,7 @@ import redis
 from feedback import keys
 from feedback.connection import connect
 from feedback.errors import BadRequest, Conflict, NotFound
-from serving.webhooks import MAX_ENDPOINTS, Outcome, Webhooks
+from serving.webhooks.store import MAX_ENDPOINTS, Outcome, Webhooks
 from tests.serving.webhook_receiver import log_promotion
 
 

@@ -15,7 +15,7 @@ import redis
 
 from feedback import keys
 from feedback.connection import connect
-from serving.webhooks import Webhooks
+from serving.webhooks.store import Webhooks
 from tests.serving.webhook_receiver import Receiver, log_promotion, wait_until
 
 

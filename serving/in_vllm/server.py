@@ -31,7 +31,7 @@ def arguments(settings: ServingSettings, *, has_gpu: bool) -> list[str]:
         "served-model-name": BASE,
         "host": settings.engine_host,
         "port": str(settings.engine_port),
-        "middleware": "serving.policy_endpoint.PolicyEndpoint",
+        "middleware": "serving.in_vllm.policy_endpoint.PolicyEndpoint",
         "dtype": "bfloat16",
         "max-model-len": str(settings.max_model_len),
         "max-num-seqs": str(settings.max_num_seqs),

@@ -23,10 +23,11 @@ import redis
 from rich.console import Console
 
 from feedback.connection import connect
-from serving import auth, model, parts, preflight
-from serving.dashboard import Dashboard, making_model
-from serving.preflight import CannotStart
-from serving.supervisor import Supervisor, Watched
+from serving import auth
+from serving.stack import model, parts, preflight
+from serving.stack.dashboard import Dashboard, making_model
+from serving.stack.preflight import CannotStart
+from serving.stack.supervisor import Supervisor, Watched
 
 REFRESH_S = 0.5
 _LOCAL_REQUESTS_PER_MINUTE = 100_000  # one person's machine: the model is the limit, not the key

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from serving.cli_options import AsJson, DataDir, log_change, redis_of
+from serving.commands.options import AsJson, DataDir, log_change, redis_of
 
 app = typer.Typer(
     help="Webhooks: signed posts when a version goes live or a round ends.", no_args_is_help=True
@@ -27,7 +27,7 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Have events posted to an address, and show the secret that signs them, this once."""
-    from serving.webhooks import Webhooks
+    from serving.webhooks.store import Webhooks
 
     with redis_of(data) as client:
         endpoint = Webhooks(client).add(url, events=event or ())
@@ -41,7 +41,7 @@ def add(
 @app.command("list")
 def list_(data: DataDir = Path(".hone"), as_json: AsJson = False) -> None:
     """All webhooks: what they are told, what came of the last attempt, how many events wait."""
-    from serving.webhooks import Webhooks
+    from serving.webhooks.store import Webhooks
 
     with redis_of(data) as client:
         webhooks = Webhooks(client)
@@ -64,8 +64,8 @@ def try_(endpoint_id: str, data: DataDir = Path(".hone")) -> None:
     """Post a `webhook.test` event from here, now and once; exit 1 unless it is taken."""
     import asyncio
 
-    from serving.webhook_delivery import post_test
-    from serving.webhooks import Webhooks
+    from serving.webhooks.delivery import post_test
+    from serving.webhooks.store import Webhooks
 
     with redis_of(data) as client:
         endpoint = Webhooks(client).get(endpoint_id)
@@ -78,7 +78,7 @@ def try_(endpoint_id: str, data: DataDir = Path(".hone")) -> None:
 @app.command()
 def remove(endpoint_id: str, data: DataDir = Path(".hone")) -> None:
     """Post nothing there any more; what still waits for it is dropped."""
-    from serving.webhooks import Webhooks
+    from serving.webhooks.store import Webhooks
 
     with redis_of(data) as client:
         endpoint = Webhooks(client).remove(endpoint_id)

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.gateway import Gateway
-from serving.webhook_delivery import post_test
-from serving.webhooks import Webhooks
+from serving.webhooks.delivery import post_test
+from serving.webhooks.store import Webhooks
 
 
 class NewWebhook(BaseModel):

@@ -9,9 +9,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving.preflight import choose_port, redis_binary
-from serving.probes import Probe, engine_serves, http_ok, log_says, redis_answers
-from serving.tether import MARK
+from serving.stack.preflight import choose_port, redis_binary
+from serving.stack.probes import Probe, engine_serves, http_ok, log_says, redis_answers
+from serving.stack.tether import MARK
 
 
 @dataclass(frozen=True, kw_only=True)

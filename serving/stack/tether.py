@@ -1,6 +1,6 @@
 """Ends every process of a stack once `hone up` is gone, however it went: also by kill -9.
 
-`hone up` starts one `python -m serving.tether STACK` and writes into its standard input the session
+`hone up` starts one `python -m serving.stack.tether STACK` and writes into its standard input the session
 of every part it starts ("+1234") and of every one that is gone ("-1234"). When the kernel closes that
 pipe, its holder is dead, and what is left is ended. A process belongs to the stack by its session or by
 `HONE_STACK` in its environment: vLLM's children overwrite their environment with a process title, and

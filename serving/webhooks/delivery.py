@@ -23,8 +23,8 @@ from redis.lock import Lock
 from feedback import keys
 from feedback.connection import connect
 from feedback.events import new_id
-from serving.webhook_events import WebhookEvent
-from serving.webhooks import MAX_ENDPOINTS, Endpoint, Outcome, Webhooks
+from serving.webhooks.events import WebhookEvent
+from serving.webhooks.store import MAX_ENDPOINTS, Endpoint, Outcome, Webhooks
 
 log = logging.getLogger(__name__)
 

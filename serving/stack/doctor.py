@@ -16,9 +16,10 @@ from pathlib import Path
 
 import psutil
 
-from serving import model, preflight, tracing
-from serving.preflight import GIB, CannotStart
+from serving import tracing
 from serving.settings import DEFAULT_MODEL
+from serving.stack import model, preflight
+from serving.stack.preflight import GIB, CannotStart
 
 REINSTALL = "run `make run` again; remove .venv first if it was moved"
 _PACKAGES = (

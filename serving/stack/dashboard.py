@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from serving.model import Progress as OnProgress
-from serving.supervisor import Watched
+from serving.stack.model import Progress as OnProgress
+from serving.stack.supervisor import Watched
 
 MEASURE_EVERY_S = 5.0
 _STYLES = {"ready": "green", "starting": "yellow", "unwell": "red", "backing off": "red"}

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import typer
 
 from feedback.errors import NotFound
-from serving.cli_options import AsJson, DataDir, Yes, get_as_admin, post_as_admin, redis_of
+from serving.commands.options import AsJson, DataDir, Yes, get_as_admin, post_as_admin, redis_of
 
 if TYPE_CHECKING:
     from serving.registry import Live

@@ -16,8 +16,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from serving import admin_schemas as admin
-from serving import response_schemas as shapes
+from serving.schemas import admin as admin
+from serving.schemas import responses as shapes
 
 _PREFIXES = ("/v1/", "/feedback", "/policy", "/admin/")  # the others ask for no key
 _EVERYWHERE = (401, 403, 413, 429)

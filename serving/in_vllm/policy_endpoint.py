@@ -2,7 +2,7 @@
 
 `PUT /policy {version, path, digest}` is a local transaction:
 
-1. Check the checkpoint before touching anything (serving.artifact, serving.weights).
+1. Check the checkpoint before touching anything (serving.artifact, serving.in_vllm.weights).
 2. Adapter: load it under its version name; nothing pauses, versions live side by side. An engine that
    runs full weights goes back to the base first, as below.
    Full weights: pause (wait for what is in flight, up to a deadline, then freeze it), reload in
@@ -31,8 +31,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feedback.errors import BadRequest, HoneError, NotFound, Refused, Unauthorized
 from serving import artifact
-from serving.asgi import header, json_body, reply
 from serving.engines import FIRST_HEADER, LAST_HEADER, VERSION_COMMENT, VERSION_HEADER
+from serving.in_vllm.asgi import header, json_body, reply
 from serving.registry import BASE
 from serving.settings import ServingSettings
 
@@ -150,7 +150,7 @@ class PolicyEndpoint:
         }
 
     def _check(self, version: str, folder: Path, digest: str) -> artifact.Manifest:
-        from serving.weights import (
+        from serving.in_vllm.weights import (
             check_finite,
         )  # torch is in this process anyway, but not at import
 

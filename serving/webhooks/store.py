@@ -22,7 +22,7 @@ from redis.client import Pipeline
 from feedback import eventlog, keys
 from feedback.errors import BadRequest, Conflict, NotFound
 from feedback.events import new_id
-from serving.webhook_events import EVENT_TYPES, KINDS, WebhookEvent, events_of
+from serving.webhooks.events import EVENT_TYPES, KINDS, WebhookEvent, events_of
 
 MAX_ENDPOINTS = 32
 _MAX_URL_CHARS = 2_048

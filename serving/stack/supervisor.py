@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serving import tether
-from serving.parts import Part
-from serving.probes import Start, holds
+from serving.stack import tether
+from serving.stack.parts import Part
+from serving.stack.probes import Start, holds
 
 TICK_S = 0.1
 PROBE_EVERY_S = {"starting": 0.3, "ready": 5.0, "unwell": 5.0}
@@ -91,7 +91,7 @@ class Supervisor:
 
     async def __aenter__(self) -> Supervisor:
         self._tether = subprocess.Popen(
-            [sys.executable, "-m", "serving.tether", self._stack],
+            [sys.executable, "-m", "serving.stack.tether", self._stack],
             stdin=subprocess.PIPE,
             start_new_session=True,
         )

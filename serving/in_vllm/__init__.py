@@ -1,0 +1,9 @@
+"""What runs inside vLLM's own server process. vLLM's internals are used here and nowhere else.
+
+server           starts vLLM's server with our policy endpoint in it
+policy_endpoint  GET/PUT/DELETE /policy: loads, swaps, tags answers with their version
+asgi             the little of ASGI that such an endpoint needs
+weights          what tensors hold, checked before an engine loads them (torch)
+
+may import: feedback, serving
+"""

@@ -1,0 +1,9 @@
+"""/openapi.json: what goes in and comes out of every route.
+
+document   each operation with its answer, errors and query parameters
+requests   the fields of requests on the data path, as serving.request_fields takes them
+responses  what comes back
+admin      the same for the operator's routes
+
+may import: feedback, serving
+"""
