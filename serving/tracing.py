@@ -93,17 +93,21 @@ def headers() -> Mapping[str, str]:
 def from_environment() -> Tracing | None:
     """What makes the spans of a gateway; None where none are wanted.
 
-    Wanted and not possible is a warning, no error: the endpoint is often set for a whole machine or
-    namespace, and answers matter more than traces.
+    Wanted and not possible is a warning, no error: these variables are often set for a whole machine
+    or namespace, and answers matter more than traces.
     """
     if not is_wanted(os.environ):
         return None
     if cure := missing(os.environ):
         log.warning("no traces are sent, though an OTLP endpoint is set: %s", cure)
         return None
-    from serving.otel import Tracing
+    try:
+        from serving.otel import Tracing
 
-    return Tracing()
+        return Tracing()
+    except ValueError as error:  # how the SDK refuses most variables that are wrong
+        log.warning("no traces are sent, for a variable of OpenTelemetry is wrong: %s", error)
+        return None
 
 
 def is_wanted(environment: Mapping[str, str]) -> bool:

@@ -70,6 +70,22 @@ def test_an_endpoint_without_the_extra_is_a_warning_with_the_cure(tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_PROPAGATORS", "nonsense"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-7"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "7"),
+    ],
+)
+def test_a_variable_that_the_sdk_refuses_keeps_no_gateway_from_starting(
+    variable: str, value: str, tmp_path: Path
+) -> None:
+    loaded, written = _gateway_loads(tmp_path, **_COLLECTOR, **{variable: value})
+    assert "serving.app" in loaded
+    assert "no traces are sent" in written
+
+
+@pytest.mark.parametrize(
     ("protocol", "cure"),
     [("http/protobuf", None), ("http/json", "set it to http/protobuf or grpc")],
 )
