@@ -30,7 +30,7 @@ WARM_SHARE = 1 / 3  # of the time: caches, buffers and the newest 2,000 events f
 NUM_SAMPLES = 120
 HOUR = 360_000  # requests: an hour at 100 a second
 # Of an hour's worth; a short run cannot tell a small slope from what malloc does at the time.
-MOST_BYTES = 32e6 if SOAK_S >= 300 else 256e6
+MOST_BYTES = 32e6 if SOAK_S >= 300 else 128e6
 
 
 @dataclass(frozen=True, kw_only=True)
