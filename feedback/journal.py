@@ -56,6 +56,7 @@ class Journal:
     ) -> None:
         self.redis = client or connect_async(settings.redis_url)
         self._log = GroupCommit(partial(eventlog.append_all_async, self.redis))
+        self.trouble: str | None = None  # why the outbox last refused an event; it may again
         self._outbox = Outbox(settings.outbox_path)
         self._recent = _Recent()
         self._turn = asyncio.Lock()
@@ -116,11 +117,17 @@ class Journal:
                     is_away = True
             async with self._turn:
                 if self._outbox.waiting or is_away:
-                    try:
-                        return await asyncio.to_thread(self._outbox.put, event)
-                    except (sqlite3.Error, OSError) as error:
-                        raise _no_disk(error) from error
+                    return await self._keep(event)
             # The outbox was emptied while we waited for our turn, so Redis is next.
+
+    async def _keep(self, event: Event) -> bool:
+        try:
+            is_new = await asyncio.to_thread(self._outbox.put, event)
+        except (sqlite3.Error, OSError) as error:
+            self.trouble = str(error)
+            raise _no_disk(error) from error
+        self.trouble = None
+        return is_new
 
     async def _drain_forever(self) -> None:
         said = ""
@@ -143,6 +150,7 @@ class Journal:
         async with self._turn:
             while await self._move():
                 pass
+            self.trouble = None
             await asyncio.to_thread(self._outbox.remove_if_empty)
 
     async def _move(self) -> int:

@@ -54,6 +54,8 @@ async def judge(gateway: Gateway) -> tuple[list[str], list[str]]:
         (reasons if gateway.settings.moderation_required else notes).append(missing)
     if not refresher.has_redis:
         notes.append("redis is away: answers and feedback wait in the outbox")
+    if trouble := gateway.journal.trouble:
+        notes.append(f"the outbox takes nothing ({trouble}): what is to be stored is answered 503")
     if waiting := gateway.journal.depth():
         notes.append(f"{waiting} events wait in the outbox")
     return reasons, notes

@@ -115,16 +115,17 @@ async def test_an_engine_killed_in_mid_stream_comes_back_and_nothing_is_lost(sta
     streaming: list[int] = []
     async with load(stack, num_tokens=400) as users:
         for number in range(KILLS):
+            await asyncio.sleep(random.Random(number).uniform(0, 3))
             async with asyncio.timeout(60):
                 while users.num_streaming < MID_STREAM:
-                    await asyncio.sleep(0.05)
-            await asyncio.sleep(random.Random(number).uniform(0, 0.5))
+                    await asyncio.sleep(0.01)
             streaming.append(users.num_streaming)
             num_broken, began = len(users.broken), time.monotonic()
             kill_engine(stack, only_core=number % 2 == 1)
             assert await agreed(stack, users, since=began) == BASE
             took_s.append(time.monotonic() - began)
-            assert len(users.broken) - num_broken >= streaming[-1] > 0
+            # One may have been over in the engine, and only on its way to its reader.
+            assert len(users.broken) - num_broken >= streaming[-1] - 1
     report("mid-stream", users, took_s, f"{sum(streaming)} streams under way")
 
 
@@ -155,6 +156,10 @@ async def test_an_engine_killed_in_mid_swap_comes_back_on_what_the_registry_says
             took_s.append(time.monotonic() - began)
             ended.append(outcome)
             assert live in ((version,) if outcome == "200" else (before, version))
+            if live != version:  # the next one starts from it, so that each follows each
+                assert await promote(stack, version) == "200"
+                live = await agreed(stack, users, since=time.monotonic())
+                assert live == version
     report("mid-swap", users, took_s, f"promotions ended with {ended}")
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import orjson
 import pytest
 
@@ -47,6 +48,14 @@ async def until_refused(users: Users) -> None:
             await asyncio.sleep(0.05)
 
 
+async def readiness(stack: Stack) -> str:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{stack.plan.url}/readyz") as response,
+    ):
+        return await response.text()
+
+
 async def mend(stack: Stack, disk: SmallDisk, what: str) -> None:
     if what == "redis":
         await asyncio.to_thread(stack.redis.start)
@@ -75,6 +84,7 @@ async def test_what_cannot_be_kept_is_refused_and_what_was_acknowledged_is_kept(
         if number % 2:
             small_disk.fill()  # else the outbox does
         await until_refused(users)
+        assert "the outbox takes nothing" in await readiness(stack)
         small_disk.fill()
         began = time.monotonic()
         for what in WAYS[way]:
