@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import aiohttp
 import psutil
@@ -48,16 +47,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @asynccontextmanager
 async def load(stack: Stack, *, num_tokens: int) -> AsyncIterator[Users]:
     """Users until the end; then what they were told is held against the log."""
-    users, is_over = (
-        Users(
-            stack.url,
-            stack.ready["api_key"],
-            pause_s=0.5,
-            max_tokens=num_tokens,
-            min_tokens=num_tokens,
-        ),
-        asyncio.Event(),
-    )
+    key, length = stack.ready["api_key"], {"max_tokens": num_tokens, "min_tokens": num_tokens}
+    users, is_over = Users(stack.url, key, pause_s=0.5, **length), asyncio.Event()
     asking = asyncio.create_task(users.ask_until(is_over))
     yield users
     is_over.set()
@@ -138,6 +129,7 @@ async def test_an_engine_killed_in_mid_swap_comes_back_on_what_the_registry_says
         for seed, kind in enumerate(("adapter", "full", "adapter", "full"))
     ]
     took_s: list[float] = []
+    streaming: list[int] = []
     ended: list[str] = []
     live = BASE
     async with load(stack, num_tokens=100) as users:
@@ -149,6 +141,7 @@ async def test_an_engine_killed_in_mid_swap_comes_back_on_what_the_registry_says
             promoting = asyncio.create_task(promote(stack, version))
             await asyncio.sleep(random.Random(number).uniform(0.0, 0.8 if is_full else 0.03))
             assert not promoting.done()
+            streaming.append(users.num_streaming)
             began = time.monotonic()
             kill_engine(stack, only_core=number % 4 >= 2)
             outcome = await promoting
@@ -160,7 +153,8 @@ async def test_an_engine_killed_in_mid_swap_comes_back_on_what_the_registry_says
                 assert await promote(stack, version) == "200"
                 live = await agreed(stack, users, since=time.monotonic())
                 assert live == version
-    report("mid-swap", users, took_s, f"promotions ended with {ended}")
+    outcomes = f"promotions ended with {ended}, {sum(streaming)} streams under way"
+    report("mid-swap", users, took_s, outcomes)
 
 
 async def promote(stack: Stack, version: str) -> str:
@@ -174,6 +168,6 @@ async def promote(stack: Stack, version: str) -> str:
         return "200"
 
 
-def report(what: str, users: Users, took_s: list[float], more: Any) -> None:
+def report(what: str, users: Users, took_s: list[float], more: str) -> None:
     took = f"agreed after {statistics.median(took_s):.1f} s, at most {max(took_s):.1f} s"
     sys.stdout.write(f"{what}: {KILLS} kills, {users.figures()}; {took}; {more}\n")
