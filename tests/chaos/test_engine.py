@@ -30,6 +30,9 @@ from training.demo_people import Failed, Person
 KILLS = int(os.environ.get("HONE_CHAOS_KILLS", "1"))
 RECOVERY_S = 150.0
 MID_STREAM = 3  # streams under way at a kill, of the users' four
+NOISE_NATS = 0.05  # bf16, in batches of any size
+
+Mark = tuple[str, float]  # the likeliest first token of an answer, and its log-probability
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(100 + 200 * KILLS)]
 
@@ -50,9 +53,11 @@ async def load(stack: Stack, *, num_tokens: int) -> AsyncIterator[Users]:
     key, length = stack.ready["api_key"], {"max_tokens": num_tokens, "min_tokens": num_tokens}
     users, is_over = Users(stack.url, key, pause_s=0.5, **length), asyncio.Event()
     asking = asyncio.create_task(users.ask_until(is_over))
-    yield users
-    is_over.set()
-    await asking
+    try:
+        yield users
+    finally:
+        is_over.set()
+        await asking
     with stack.redis as client:
         assert_the_log_agrees(client, users)
     assert [said for said in users.broken if not said.startswith('{"error"')] == []
@@ -71,8 +76,9 @@ def title(process: psutil.Process) -> str:
     return " ".join(process.cmdline()) or process.name()
 
 
-async def agreed(stack: Stack, users: Users, *, since: float) -> str:
-    """Waits until registry, gateway, engine and answers name one version again. Returns it."""
+async def agreed(stack: Stack, users: Users, *, since: float) -> tuple[str, Mark]:
+    """Waits until registry, gateway, engine and answers name one version again. Returns it, and what
+    its weights say."""
     num_answers, shown = len(users.answers), None
     async with aiohttp.ClientSession() as session:
         person = Person(session, url=stack.url, key=stack.ready["api_key"])
@@ -83,7 +89,9 @@ async def agreed(stack: Stack, users: Users, *, since: float) -> str:
             assert record is not None
             try:
                 shown = await person.get("/policy")
-                answer, headers = await person.ask("who are you", max_tokens=2)
+                answer, headers = await person.ask(
+                    "who are you", max_tokens=1, temperature=0, logprobs=True
+                )
             except (Failed, aiohttp.ClientError) as error:
                 shown = error
                 continue
@@ -97,7 +105,8 @@ async def agreed(stack: Stack, users: Users, *, since: float) -> str:
                 and answer["model"] == headers["x-policy-version"] == record.version
                 and len(users.answers) > num_answers
             ):
-                return record.version
+                (token,) = answer["choices"][0]["logprobs"]["content"]
+                return record.version, (token["token"], token["logprob"])
     raise AssertionError(f"no agreement: {shown}, {live}; {stack.log('gateway')}")
 
 
@@ -113,7 +122,7 @@ async def test_an_engine_killed_in_mid_stream_comes_back_and_nothing_is_lost(sta
             streaming.append(users.num_streaming)
             num_broken, began = len(users.broken), time.monotonic()
             kill_engine(stack, only_core=number % 2 == 1)
-            assert await agreed(stack, users, since=began) == BASE
+            assert (await agreed(stack, users, since=began))[0] == BASE
             took_s.append(time.monotonic() - began)
             # One may have been over in the engine, and only on its way to its reader.
             assert len(users.broken) - num_broken >= streaming[-1] - 1
@@ -131,8 +140,9 @@ async def test_an_engine_killed_in_mid_swap_comes_back_on_what_the_registry_says
     took_s: list[float] = []
     streaming: list[int] = []
     ended: list[str] = []
-    live = BASE
     async with load(stack, num_tokens=100) as users:
+        live, mark = await agreed(stack, users, since=time.monotonic())
+        marks = {live: mark}
         for number in range(KILLS):
             version = versions[number % 4]
             if version == live:
@@ -145,16 +155,26 @@ async def test_an_engine_killed_in_mid_swap_comes_back_on_what_the_registry_says
             began = time.monotonic()
             kill_engine(stack, only_core=number % 4 >= 2)
             outcome = await promoting
-            before, live = live, await agreed(stack, users, since=began)
+            before, (live, mark) = live, await agreed(stack, users, since=began)
+            assert_the_weights_are(live, mark, marks)
             took_s.append(time.monotonic() - began)
             ended.append(outcome)
             assert live in ((version,) if outcome == "200" else (before, version))
             if live != version:  # the next one starts from it, so that each follows each
                 assert await promote(stack, version) == "200"
-                live = await agreed(stack, users, since=time.monotonic())
+                live, mark = await agreed(stack, users, since=time.monotonic())
                 assert live == version
+                assert_the_weights_are(live, mark, marks)
     outcomes = f"promotions ended with {ended}, {sum(streaming)} streams under way"
     report("mid-swap", users, took_s, outcomes)
+
+
+def assert_the_weights_are(version: str, mark: Mark, marks: dict[str, Mark]) -> None:
+    """The same as when this version was live before, and no other version's."""
+    for each, (token, logprob) in marks.items():
+        is_same = token == mark[0] and abs(logprob - mark[1]) < NOISE_NATS
+        assert is_same == (each == version), (version, mark, marks)
+    marks[version] = mark
 
 
 async def promote(stack: Stack, version: str) -> str:
