@@ -47,7 +47,7 @@ class Completion:
     """A request and the answers to it. Written by the gateway when `store` is not false."""
 
     kind: ClassVar[str] = "completions"
-    schema: ClassVar[int] = 2  # 2: Choice.message
+    schema: ClassVar[int] = 3  # 2: Choice.message; 3: prompt_of
 
     id: str  # chatcmpl-… or cmpl-…
     created: float  # unix seconds
@@ -66,6 +66,7 @@ class Completion:
     moderation: dict[str, Any] = field(
         default_factory=dict
     )  # {"prompt": scores, "choices": [scores]}
+    prompt_of: str | None = None  # the completion whose prompt was sampled anew, to be ranked
     complete: bool = True  # false: the client left or the engine failed in mid-answer
 
     @property

@@ -108,6 +108,12 @@ async def page(journal: Journal, query: Query, *, tenant: str) -> Page:
     return Page(completions=await _load(journal, ids), has_more=has_more, cursor=cursor)
 
 
+async def find(journal: Journal, completion_id: str, *, tenant: str) -> Completion:
+    """A completion of either endpoint. Raises NotFound, for another tenant's as well."""
+    completion, _ = await _find(journal, completion_id, tenant=tenant, endpoints=("chat", "text"))
+    return completion
+
+
 async def get(journal: Journal, completion_id: str, *, tenant: str) -> Completion:
     """One of them, with the metadata it has now. Raises NotFound, for another tenant's as well."""
     completion, _ = await _find(journal, completion_id, tenant=tenant)
@@ -178,7 +184,9 @@ async def _walk(
     return [item.decode() for item in found], last.decode() or cursor, bool(more)
 
 
-async def _find(journal: Journal, completion_id: str, *, tenant: str) -> tuple[Completion, bytes]:
+async def _find(
+    journal: Journal, completion_id: str, *, tenant: str, endpoints: Sequence[str] = ("chat",)
+) -> tuple[Completion, bytes]:
     """A completion, and the value of STORED_METADATA that its metadata was read from."""
     pipe = journal.redis.pipeline(transaction=False)
     pipe.hget(keys.index(Completion.kind), completion_id)
@@ -189,10 +197,10 @@ async def _find(journal: Journal, completion_id: str, *, tenant: str) -> tuple[C
     else:
         (event,) = await eventlog.at_entries(journal.redis, Completion.kind, [entry])
     is_theirs = (
-        isinstance(event, Completion) and event.endpoint == "chat" and event.tenant == tenant
+        isinstance(event, Completion) and event.endpoint in endpoints and event.tenant == tenant
     )
     if not is_theirs or not isinstance(event, Completion):
-        raise NotFound(f"there is no stored chat completion {completion_id}", param="completion_id")
+        raise NotFound(f"there is no stored completion {completion_id}", param="completion_id")
     return _with_metadata(event, replaced), replaced or b""
 
 

@@ -22,6 +22,7 @@ upstream         one answer of an engine, opened: status, versions, events
 exchange         one request and its answer, until it is in the log
 streaming        server-sent events from an engine, rewritten on their way to a client
 openai_api       the routes /v1/chat/completions, /v1/completions, /v1/models, /v1/moderations
+candidate_sets   the route that samples several answers to a stored prompt, to be ranked
 stored_completions  the routes of stored completions: list, retrieve, update, delete, messages
 admin            the routes of an operator: what serves, promote, roll back, keys, rounds
 feedback_routes  the feedback package's routes: who may judge, who may label

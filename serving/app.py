@@ -11,7 +11,16 @@ from fastapi import FastAPI
 
 from feedback.settings import FeedbackSettings
 from moderation.settings import ModerationSettings
-from serving import admin, edge, feedback_routes, health, openai_api, stored_completions, tracing
+from serving import (
+    admin,
+    candidate_sets,
+    edge,
+    feedback_routes,
+    health,
+    openai_api,
+    stored_completions,
+    tracing,
+)
 from serving.direct import Direct
 from serving.gateway import Gateway, open_gateway
 from serving.idempotency import Idempotent
@@ -58,7 +67,7 @@ def create_app(
         from serving.otel import Traced
 
         app.add_middleware(Traced, tracing=traces, paths=data_path)
-    for module in (openai_api, stored_completions, admin, webhook_routes, health):
+    for module in (openai_api, stored_completions, candidate_sets, admin, webhook_routes, health):
         app.include_router(module.build_router(gateway))
     app.include_router(feedback_routes.build_router(gateway, settings))
     app.openapi = api_document.document(app)  # type: ignore[method-assign]

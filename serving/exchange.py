@@ -171,6 +171,7 @@ class Exchange:
             latency_ms=self.elapsed_s * 1e3,
             end_user=self.asked.end_user,
             metadata=self.asked.metadata,
+            prompt_of=self.asked.prompt_of,
             moderation={
                 "prompt": self.prompt_scores,
                 "choices": [draft.scores for draft in self.drafts],

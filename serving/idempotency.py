@@ -30,7 +30,10 @@ from serving.gateway import Gateway
 log = logging.getLogger(__name__)
 
 # Not the making of keys: their answers hold secrets, which are not to be kept.
-_PATHS = ("/v1/chat/completions", "/v1/completions", "/admin/policies/", "/admin/rollback")
+_PATHS = (
+    *("/v1/chat/completions", "/v1/completions"),
+    *("/admin/policies/", "/admin/rollback", "/admin/rounds"),
+)
 _KEPT_S = 86_400
 _MAX_KEPT_BYTES = 1_000_000
 _PASSING = (401, 403, 409, 429, 499)  # answers that say nothing of the request itself

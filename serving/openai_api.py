@@ -25,13 +25,14 @@ from starlette.responses import Response
 
 from feedback.errors import BadRequest, HoneError, NotFound
 from serving import logs, tracing
+from serving.auth import ApiKey
 from serving.candidates import CHAT, TEXT, Shape
 from serving.direct import Endpoint
 from serving.edge import add_headers
 from serving.exchange import Exchange
 from serving.gateway import Gateway
 from serving.registry import Live, PolicyRecord
-from serving.request_fields import json_object
+from serving.request_fields import Asked, json_object
 from serving.routing import ALIASES, MODEL, Target, resolve
 from serving.schemas.requests import CHAT_SCHEMA, MODERATION_SCHEMA, TEXT_SCHEMA
 from serving.streaming import EventStream, Relay, until_disconnect
@@ -99,10 +100,21 @@ async def _complete_at(
 
 
 async def _complete(gateway: Gateway, shape: Shape, request: Request) -> Response:
-    version = ""
     try:
         key = await gateway.identify(request, "infer")
         asked = shape.parse(await request.body(), max_tokens=gateway.settings.max_model_len)
+    except HoneError as error:
+        _count_refused(gateway, shape, "", error)
+        raise
+    return await complete(gateway, shape, asked, key, request)
+
+
+async def complete(
+    gateway: Gateway, shape: Shape, asked: Asked, key: ApiKey, request: Request
+) -> Response:
+    """The answer to a valid request of a known key. Raises HoneError."""
+    version = ""
+    try:
         which = _which(gateway, asked.model)
         exchange = Exchange(
             shape=shape,
@@ -125,9 +137,7 @@ async def _complete(gateway: Gateway, shape: Shape, request: Request) -> Respons
                 request.receive, work(gateway, exchange, which, ending)
             )
     except HoneError as error:
-        gateway.metrics.requests.labels(shape.name, version, str(error.status)).inc()
-        log.info("refused", extra={"status": error.status, "reason": error.message})
-        tracing.current().fail(type(error).__name__, is_fault=error.status >= 500)
+        _count_refused(gateway, shape, version, error)
         raise
     status = 200 if response is not None else 499  # nginx's "client closed request"
     if response is None:
@@ -135,6 +145,12 @@ async def _complete(gateway: Gateway, shape: Shape, request: Request) -> Respons
     gateway.metrics.requests.labels(shape.name, version, str(status)).inc()
     log.info("answering" if asked.is_stream else "answered", extra={"status": status})
     return response or Response(status_code=status)
+
+
+def _count_refused(gateway: Gateway, shape: Shape, version: str, error: HoneError) -> None:
+    gateway.metrics.requests.labels(shape.name, version, str(error.status)).inc()
+    log.info("refused", extra={"status": error.status, "reason": error.message})
+    tracing.current().fail(type(error).__name__, is_fault=error.status >= 500)
 
 
 def _which(gateway: Gateway, model: str) -> Which:

@@ -40,6 +40,7 @@ class Asked:
         str | None
     )  # `prompt_cache_key`: requests of one key have their prompts' beginning in common
     metadata: dict[str, str]
+    prompt_of: str | None = None  # the completion whose prompt is sampled anew
 
     @property
     def session(self) -> bytes:

@@ -102,6 +102,9 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("post", "/v1/completions"): Described(
         answer=shapes.TextCompletion, errors=(400, 404, 503), streams=True, is_idempotent=True
     ),
+    ("post", "/v1/completions/{completion_id}/candidates"): Described(
+        answer=shapes.CandidateSet, errors=(400, 404, 503), is_idempotent=True
+    ),
     ("get", "/v1/models"): Described(answer=shapes.ModelList),
     ("get", "/v1/models/{model}"): Described(answer=shapes.Model, errors=(404,)),
     ("post", "/v1/moderations"): Described(answer=shapes.Moderations, errors=(400, 503)),
@@ -134,7 +137,9 @@ OPERATIONS: dict[tuple[str, str], Described] = {
         answer=admin.WebhookTested, errors=(404, 503)
     ),
     ("get", "/admin/rounds"): Described(answer=admin.RoundList, errors=(503,)),
-    ("post", "/admin/rounds"): Described(answer=admin.RoundRequested, errors=(400, 422, 503)),
+    ("post", "/admin/rounds"): Described(
+        answer=admin.RoundRequested, errors=(400, 422, 503), is_idempotent=True
+    ),
 }
 
 

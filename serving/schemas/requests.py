@@ -182,6 +182,19 @@ TEXT_SCHEMA = _asking(
     },
     {**_OPTIONAL, "logprobs": _integer(0, 5)},
 )
+CANDIDATES_SCHEMA = _body(
+    _object(
+        {
+            "n": _or_null({**_integer(2, MAX_CHOICES), "default": 4}),
+            "model": _or_null(_text(128, default="policy")),
+            "max_tokens": _or_null(_OPTIONAL["max_tokens"]),
+            "temperature": _or_null({**_number(0, 2), "default": 1.0}),
+            "top_p": _or_null(_OPTIONAL["top_p"]),
+            "seed": _or_null(_OPTIONAL["seed"]),
+            "metadata": _or_null(_METADATA),
+        }
+    )
+)
 MODERATION_SCHEMA = _body(
     _object(
         {

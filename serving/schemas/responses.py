@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 
 class ErrorDetail(BaseModel):
@@ -125,6 +125,10 @@ class TextCompletion(BaseModel):
     system_fingerprint: str
     choices: list[TextChoice]
     usage: Usage | None
+
+
+class CandidateSet(RootModel[ChatCompletion | TextCompletion]):
+    """Answers to a stored prompt, to be ranked: chat or text, as the stored completion is."""
 
 
 class Page(BaseModel):

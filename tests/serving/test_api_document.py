@@ -93,6 +93,7 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
     do("post", f"{CHAT}/{{completion_id}}", {"metadata": {"c": "d"}}, **at)
     do("get", f"{CHAT}/{{completion_id}}/messages", **at)
     do("post", "/v1/completions", {"model": "policy", "prompt": "a b", "logprobs": 1})
+    do("post", "/v1/completions/{completion_id}/candidates", {"n": 2}, **at)
     do("get", "/v1/models")
     do("get", "/v1/models/{model}", model="policy-0000")
     do("post", "/v1/moderations", {"input": ["tea", "attack"]})
@@ -104,6 +105,7 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
     do("get", "/v1/feedback/assignments/next")
     a, b = ({"completion_id": two, "index": index} for index in range(2))
     do("post", "/v1/feedback/rankings", {"candidates": [a, b], "tiers": [["b"], ["a"]]})
+    do("get", "/v1/feedback/assignments/next")  # the candidates
     do("get", "/v1/feedback/assignments/next")  # nothing waits any more
     do("post", "/v1/feedback/comparisons", {"a": a, "b": b, "preference": 1})
     do("post", "/v1/feedback/ratings", {**a, "likert": 5})
