@@ -58,7 +58,9 @@ class ServingSettings(BaseSettings):
         default=1_000_000, ge=1, description="Tokens read and written, of a key made without one."
     )
     default_max_concurrent: int = Field(
-        default=256, ge=1, description="Answers under way at a time, of a key made without one."
+        default=128,
+        ge=1,
+        description="Answers under way at a time, of a key made without one: half of an engine.",
     )
     limit_share_without_redis: float = Field(
         default=0.5,

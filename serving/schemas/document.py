@@ -133,6 +133,9 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("delete", "/admin/webhooks/{endpoint_id}"): Described(
         answer=admin.WebhookDeleted, errors=(404, 503)
     ),
+    ("post", "/admin/webhooks/{endpoint_id}/rotate"): Described(
+        answer=admin.MadeWebhook, errors=(400, 404, 422, 503)
+    ),
     ("post", "/admin/webhooks/{endpoint_id}/test"): Described(
         answer=admin.WebhookTested, errors=(404, 503)
     ),

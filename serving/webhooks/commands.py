@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -27,14 +26,31 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Have events posted to an address, and show the secret that signs them, this once."""
-    from serving.webhooks.store import Webhooks
+    from serving.webhooks.store import Webhooks, revealed
 
     with redis_of(data) as client:
         endpoint = Webhooks(client).add(url, events=event or ())
         log_change(client, "webhooks.create", webhook=endpoint.id)
     if as_json:
-        typer.echo(json.dumps(asdict(endpoint)))
+        typer.echo(json.dumps(revealed(endpoint)))
         return
+    typer.echo(f"{endpoint.secret}\n{endpoint.id}. The secret is not shown again.")
+
+
+@app.command()
+def rotate(
+    endpoint_id: str,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Seconds for which the old secret signs as well.")
+    ] = 86_400.0,
+    data: DataDir = Path(".hone"),
+) -> None:
+    """Give a webhook a new secret and show it, this once; one that answered 410 is called again."""
+    from serving.webhooks.store import Webhooks
+
+    with redis_of(data) as client:
+        endpoint = Webhooks(client).rotate(endpoint_id, grace_s=grace, now=time.time())
+        log_change(client, "webhooks.rotate", webhook=endpoint.id)
     typer.echo(f"{endpoint.secret}\n{endpoint.id}. The secret is not shown again.")
 
 

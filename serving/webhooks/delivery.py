@@ -14,6 +14,7 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
@@ -36,16 +37,20 @@ _LEASE_S = 15.0
 _POLL_S = 1.0
 
 
-def signed(*, secret: str, event_id: str, body: str, now: int) -> dict[str, str]:
-    """The headers of one attempt."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    digest = hmac.digest(key, f"{event_id}.{now}.{body}".encode(), hashlib.sha256)
+def signed(*, secrets: Iterable[str], event_id: str, body: str, now: int) -> dict[str, str]:
+    """The headers of one attempt; a signature a secret."""
+    said = f"{event_id}.{now}.{body}".encode()
+    signatures = []
+    for secret in secrets:
+        key = base64.b64decode(secret.removeprefix("whsec_"))
+        digest = hmac.digest(key, said, hashlib.sha256)
+        signatures.append(f"v1,{base64.b64encode(digest).decode()}")
     return {
         "content-type": "application/json",
         "user-agent": "hone-webhooks",
         "webhook-id": event_id,
         "webhook-timestamp": str(now),
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+        "webhook-signature": " ".join(signatures),
     }
 
 
@@ -59,7 +64,10 @@ async def post(
     session: aiohttp.ClientSession, endpoint: Endpoint, *, event_id: str, body: str
 ) -> Outcome:
     """One attempt. What the receiver says beside its status is not read."""
-    headers = signed(secret=endpoint.secret, event_id=event_id, body=body, now=int(time.time()))
+    now = time.time()
+    headers = signed(
+        secrets=endpoint.signing_secrets(now=now), event_id=event_id, body=body, now=int(now)
+    )
     try:
         async with session.post(
             endpoint.url, data=body.encode(), headers=headers, allow_redirects=False

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serving.gateway import Gateway
 from serving.webhooks.delivery import post_test
-from serving.webhooks.store import Webhooks
+from serving.webhooks.store import Webhooks, revealed
 
 
 class NewWebhook(BaseModel):
@@ -22,6 +22,14 @@ class NewWebhook(BaseModel):
 
     url: str
     events: Annotated[tuple[str, ...], Field(max_length=32)] = ()  # empty: all
+
+
+class Rotation(BaseModel):
+    """How the secret is replaced."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    grace_s: Annotated[float, Field(ge=0, le=30 * 86_400)] = 86_400.0
 
 
 def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
@@ -46,7 +54,20 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
         key = await gateway().identify(request, "admin")
         endpoint = await asyncio.to_thread(webhooks().add, wanted.url, events=wanted.events)
         await gateway().audit(key.id, "webhooks.create", webhook=endpoint.id)
-        return asdict(endpoint)
+        return revealed(endpoint)
+
+    @router.post("/{endpoint_id}/rotate")
+    async def rotate_webhook(
+        endpoint_id: str, wanted: Rotation, request: Request
+    ) -> dict[str, Any]:
+        """A new secret, shown this once; until its grace is over events are signed with the old one
+        as well. An endpoint that answered 410 is called again."""
+        key = await gateway().identify(request, "admin")
+        endpoint = await asyncio.to_thread(
+            webhooks().rotate, endpoint_id, grace_s=wanted.grace_s, now=time.time()
+        )
+        await gateway().audit(key.id, "webhooks.rotate", webhook=endpoint.id)
+        return revealed(endpoint)
 
     @router.delete("/{endpoint_id}")
     async def remove_webhook(endpoint_id: str, request: Request) -> dict[str, Any]:

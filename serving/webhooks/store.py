@@ -38,10 +38,17 @@ class Endpoint:
     events: tuple[str, ...]  # of EVENT_TYPES; empty: all, and those that are to come
     secret: str = field(repr=False)  # whsec_…; not hashed: every delivery is signed with it
     created: float  # unix seconds of Redis' clock, which also numbers the log
+    old_secret: str | None = field(default=None, repr=False)  # signs as well, until …
+    old_secret_until: float = 0.0  # unix seconds
     is_disabled: bool = False  # it answered 410
     last_attempt: float | None = None  # unix seconds
     last_outcome: str | None = None  # a status, or why there was none
     num_failed: int = 0  # events that were given up
+
+    def signing_secrets(self, *, now: float) -> list[str]:
+        """What an attempt is signed with, the newest first."""
+        is_old_good = self.old_secret is not None and now < self.old_secret_until
+        return [self.secret, *([self.old_secret] if self.old_secret and is_old_good else [])]
 
     def wants(self, event: WebhookEvent, entry: str) -> bool:
         """Whether an event of this log entry is for it: of a type asked for, and not of the past."""
@@ -88,7 +95,7 @@ class Webhooks:
             id=new_id("whk_"),
             url=_checked_url(url),
             events=_checked_events(events),
-            secret="whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+            secret=_new_secret(),
             created=seconds + micros / 1e6,
         )
         if self._redis.hlen(keys.WEBHOOKS) >= MAX_ENDPOINTS:
@@ -119,11 +126,31 @@ class Webhooks:
         pipe.execute()
         return endpoint
 
+    def rotate(self, endpoint_id: str, *, grace_s: float, now: float) -> Endpoint:
+        """Give it a new secret; for `grace_s` seconds it is told with both. One that answered 410 is
+        called again. Raises NotFound."""
+        secret = _new_secret()
+
+        def change(pipe: Pipeline) -> None:
+            before = self.get(endpoint_id)
+            after = replace(
+                before,
+                secret=secret,
+                old_secret=before.secret,
+                old_secret_until=now + grace_s,
+                is_disabled=False,
+            )
+            pipe.multi()
+            pipe.hset(keys.WEBHOOKS, endpoint_id, json.dumps(asdict(after)))
+
+        self._redis.transaction(change, keys.WEBHOOKS)
+        return self.get(endpoint_id)
+
     def show(self, endpoint: Endpoint) -> dict[str, Any]:
         """An endpoint for a person, without its secret."""
-        shown = {**asdict(endpoint), "pending": self._redis.zcard(keys.webhook_due(endpoint.id))}
+        shown = revealed(endpoint)
         del shown["secret"]
-        return shown
+        return {**shown, "pending": self._redis.zcard(keys.webhook_due(endpoint.id))}
 
     def take_from_log(self, *, now: float) -> None:
         """Make deliveries of the log's next page; due at once, oldest first."""
@@ -194,6 +221,17 @@ class Webhooks:
                         _put(pipe, endpoint.id, event, due=min(now, event.created))
         if page:
             pipe.hset(keys.WEBHOOK_CURSORS, kind, page[-1][0])
+
+
+def revealed(endpoint: Endpoint) -> dict[str, Any]:
+    """An endpoint with its secret, for the one time that it is shown."""
+    fields = asdict(endpoint)
+    del fields["old_secret"], fields["old_secret_until"]
+    return fields
+
+
+def _new_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def _put(pipe: Pipeline, endpoint_id: str, event: WebhookEvent, *, due: float) -> None:

@@ -123,6 +123,7 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
     hook = do("post", "/admin/webhooks", {"url": f"{gateway.url}/nobody"})["id"]
     do("get", "/admin/webhooks")
     do("post", "/admin/webhooks/{endpoint_id}/test", endpoint_id=hook)
+    do("post", "/admin/webhooks/{endpoint_id}/rotate", {"grace_s": 60}, endpoint_id=hook)
     do("delete", "/admin/webhooks/{endpoint_id}", endpoint_id=hook)
     do("post", "/admin/rounds", {"reason": "try"})
     do("get", "/admin/rounds")

@@ -83,7 +83,7 @@ def start_child(redis_url: str) -> subprocess.Popen[bytes]:
 
 def test_a_signature_is_the_one_that_standard_webhooks_libraries_test_with() -> None:
     headers = signed(
-        secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        secrets=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
         event_id="msg_p5jXN8AQM9LWM0D4loKWxJek",
         body='{"test": 2432232314}',
         now=1614265330,
@@ -113,6 +113,41 @@ def test_the_openai_client_verifies_a_delivery_and_refuses_a_changed_one(
         ):
             with pytest.raises(openai.InvalidWebhookSignatureError, match="does not match"):
                 app.webhooks.verify_signature(body, headers, secret=secret)
+
+
+def test_a_rotated_secret_signs_beside_the_old_one_until_its_grace_is_over(
+    receiver: Receiver, client: redis.Redis, webhooks: Webhooks, start: Start
+) -> None:
+    endpoint = webhooks.add(f"{receiver.url}/hook")
+    rotated = webhooks.rotate(endpoint.id, grace_s=60.0, now=time.time())
+    log_promotion(client, "policy-0001")
+    start()
+    wait_until(lambda: receiver.posts)
+    (post,) = receiver.posts
+    with openai.OpenAI(api_key="none") as app:
+        for secret in (endpoint.secret, rotated.secret):
+            app.webhooks.verify_signature(post.body, post.headers, secret=secret)
+        webhooks.rotate(endpoint.id, grace_s=0.0, now=time.time())
+        log_promotion(client, "policy-0002")
+        wait_until(lambda: len(receiver.posts) == 2)
+        last = receiver.posts[-1]
+        for secret in (endpoint.secret, rotated.secret):
+            with pytest.raises(openai.InvalidWebhookSignatureError):
+                app.webhooks.verify_signature(last.body, last.headers, secret=secret)
+
+
+def test_an_endpoint_that_is_gone_is_called_again_once_it_has_a_new_secret(
+    receiver: Receiver, client: redis.Redis, webhooks: Webhooks, start: Start
+) -> None:
+    endpoint = webhooks.add(f"{receiver.url}/hook")
+    receiver.answers["hook"] = [410]
+    log_promotion(client, "policy-0001")
+    start()
+    wait_until(lambda: webhooks.get(endpoint.id).is_disabled)
+    webhooks.rotate(endpoint.id, grace_s=0.0, now=time.time())
+    log_promotion(client, "policy-0002")
+    wait_until(lambda: len(receiver.posts) == 2)
+    assert receiver.posts[-1].event["data"]["version"] == "policy-0002"
 
 
 def test_a_failed_delivery_is_made_again_under_its_id_and_redirects_are_failures(
