@@ -9,7 +9,16 @@ from __future__ import annotations
 from string import ascii_lowercase
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 MAX_CANDIDATES = 9
 
@@ -28,7 +37,7 @@ Flag = Literal[
     "expresses_moral_judgment",
 ]
 Letter = Annotated[str, Field(pattern="^[a-i]$")]
-Likert = Annotated[int, Field(ge=1, le=7)]
+Likert = Annotated[int, Field(strict=True, ge=1, le=7)]
 Note = Annotated[str, Field(max_length=4_000)]
 Text = Annotated[str, Field(min_length=1, max_length=100_000)]
 
@@ -41,7 +50,7 @@ class Candidate(_Record):
     """One answer: a completion, and which of its choices."""
 
     completion_id: Annotated[str, Field(min_length=1, max_length=128)]
-    index: Annotated[int, Field(ge=0, lt=MAX_CANDIDATES)] = 0
+    index: Annotated[int, Field(strict=True, ge=0, lt=MAX_CANDIDATES)] = 0
 
 
 class Judgement(_Record):
@@ -52,7 +61,7 @@ class Judgement(_Record):
     labeler: Annotated[str | None, Field(min_length=1, max_length=128)] = Field(
         default=None, description="Who judges, as the caller names people; default: the API key."
     )
-    duration_ms: Annotated[int | None, Field(ge=0, le=86_400_000)] = None
+    duration_ms: Annotated[StrictInt | None, Field(ge=0, le=86_400_000)] = None
     note: Note = ""
 
     def about(self) -> list[Candidate]:
@@ -64,7 +73,7 @@ class CardRating(_Record):
     """One card by itself, apart from its place among the others."""
 
     likert: Likert | None = None
-    flags: dict[Flag, bool] = {}
+    flags: dict[Flag, StrictBool] = {}
 
 
 class Ranking(Judgement):
@@ -76,7 +85,7 @@ class Ranking(Judgement):
     tiers: Annotated[tuple[tuple[Letter, ...], ...], Field(min_length=1)] = Field(
         description="Letters by position in `candidates`, best tier first."
     )
-    all_bad: bool = False
+    all_bad: StrictBool = False
     ratings: dict[Letter, CardRating] = {}
     shown_order: tuple[Letter, ...] | None = None
 
@@ -126,10 +135,10 @@ class Comparison(Judgement):
 
     a: Candidate
     b: Candidate
-    preference: Annotated[int, Field(ge=-3, le=3)] = Field(
+    preference: Annotated[int, Field(strict=True, ge=-3, le=3)] = Field(
         description="3: a is much better; 0: a tie; -3: b is much better."
     )
-    both_bad: bool = False
+    both_bad: StrictBool = False
 
     @field_validator("b")
     @classmethod
@@ -148,10 +157,10 @@ class Rating(Judgement):
     form: ClassVar[str] = "rating"
 
     completion_id: Annotated[str, Field(min_length=1, max_length=128)]
-    index: Annotated[int, Field(ge=0, lt=MAX_CANDIDATES)] = 0
+    index: Annotated[int, Field(strict=True, ge=0, lt=MAX_CANDIDATES)] = 0
     likert: Likert | None = None
     thumb: Literal["up", "down"] | None = None
-    flags: dict[Flag, bool] = {}
+    flags: dict[Flag, StrictBool] = {}
 
     @model_validator(mode="after")
     def _says_something(self) -> Rating:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, cast
 
 import orjson
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from feedback import keys
 from serving import auth
@@ -32,10 +32,10 @@ class NewKey(BaseModel):
         "infer",
     )
     tenant: Annotated[str, Field(min_length=1, max_length=128)] = "default"
-    requests_per_minute: Annotated[int | None, Field(ge=1)] = None
-    tokens_per_minute: Annotated[int | None, Field(ge=1)] = None
-    max_concurrent: Annotated[int | None, Field(ge=1)] = None
-    store: bool = True
+    requests_per_minute: Annotated[StrictInt | None, Field(ge=1)] = None
+    tokens_per_minute: Annotated[StrictInt | None, Field(ge=1)] = None
+    max_concurrent: Annotated[StrictInt | None, Field(ge=1)] = None
+    store: StrictBool = True
 
 
 class Rotation(BaseModel):
@@ -43,7 +43,7 @@ class Rotation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    grace_s: Annotated[float, Field(ge=0, le=30 * 86_400)] = 3600.0
+    grace_s: Annotated[float, Field(strict=True, ge=0, le=30 * 86_400)] = 3600.0
 
 
 class NewRound(BaseModel):

@@ -29,7 +29,7 @@ class Rotation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    grace_s: Annotated[float, Field(ge=0, le=30 * 86_400)] = 86_400.0
+    grace_s: Annotated[float, Field(strict=True, ge=0, le=30 * 86_400)] = 86_400.0
 
 
 def build_router(gateway: Callable[[], Gateway]) -> APIRouter:

@@ -33,6 +33,8 @@ def test_a_ranking_keeps_candidates_and_tiers_as_the_log_reads_them() -> None:
         ({"ratings": {"a": {"likert": 8}}}, "ratings"),
         ({"ratings": {"a": {"flags": {"nonsense": True}}}}, "ratings"),
         ({"duration_ms": -1}, "duration_ms"),
+        ({"duration_ms": True}, "duration_ms"),  # JSON's true is no number
+        ({"all_bad": "yes"}, "all_bad"),
         ({"note": "x" * 4001}, "note"),
         ({"mood": "good"}, "mood"),
     ],
@@ -53,7 +55,14 @@ def test_a_comparison_goes_from_much_worse_to_much_better(preference: int) -> No
 
 
 @pytest.mark.parametrize(
-    "changes", [{"preference": 4}, {"preference": None}, {"b": ABC[0]}, {"preference": 0.5}]
+    "changes",
+    [
+        {"preference": 4},
+        {"preference": None},
+        {"b": ABC[0]},
+        {"preference": 0.5},
+        {"preference": True},
+    ],
 )
 def test_a_comparison_that_cannot_be_true_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
