@@ -4,6 +4,7 @@ errors       the error tree every package raises from: HTTP status, OpenAI code,
 settings     where Redis and the outbox are (HONE_FEEDBACK_…)
 keys         every Redis key of hone, in one place
 events       the frozen records of the log, their ids, and how an old schema is read
+json_numbers  numbers as JSON means them, for pydantic
 judgements   rankings, comparisons, ratings, demonstrations: shapes that cannot hold nonsense
 connection   Redis clients with the time-outs that blocking reads and slow fsyncs need
 eventlog     append once, look up, read in order (Redis Streams)

@@ -14,11 +14,12 @@ from pydantic import (
     ConfigDict,
     Field,
     StrictBool,
-    StrictInt,
     ValidationInfo,
     field_validator,
     model_validator,
 )
+
+from feedback.json_numbers import JSON_NUMBER
 
 MAX_CANDIDATES = 9
 
@@ -37,7 +38,7 @@ Flag = Literal[
     "expresses_moral_judgment",
 ]
 Letter = Annotated[str, Field(pattern="^[a-i]$")]
-Likert = Annotated[int, Field(strict=True, ge=1, le=7)]
+Likert = Annotated[int, Field(ge=1, le=7), JSON_NUMBER]
 Note = Annotated[str, Field(max_length=4_000)]
 Text = Annotated[str, Field(min_length=1, max_length=100_000)]
 
@@ -50,7 +51,7 @@ class Candidate(_Record):
     """One answer: a completion, and which of its choices."""
 
     completion_id: Annotated[str, Field(min_length=1, max_length=128)]
-    index: Annotated[int, Field(strict=True, ge=0, lt=MAX_CANDIDATES)] = 0
+    index: Annotated[int, Field(ge=0, lt=MAX_CANDIDATES), JSON_NUMBER] = 0
 
 
 class Judgement(_Record):
@@ -61,7 +62,7 @@ class Judgement(_Record):
     labeler: Annotated[str | None, Field(min_length=1, max_length=128)] = Field(
         default=None, description="Who judges, as the caller names people; default: the API key."
     )
-    duration_ms: Annotated[StrictInt | None, Field(ge=0, le=86_400_000)] = None
+    duration_ms: Annotated[int | None, Field(ge=0, le=86_400_000), JSON_NUMBER] = None
     note: Note = ""
 
     def about(self) -> list[Candidate]:
@@ -135,7 +136,7 @@ class Comparison(Judgement):
 
     a: Candidate
     b: Candidate
-    preference: Annotated[int, Field(strict=True, ge=-3, le=3)] = Field(
+    preference: Annotated[int, Field(ge=-3, le=3), JSON_NUMBER] = Field(
         description="3: a is much better; 0: a tie; -3: b is much better."
     )
     both_bad: StrictBool = False
@@ -157,7 +158,7 @@ class Rating(Judgement):
     form: ClassVar[str] = "rating"
 
     completion_id: Annotated[str, Field(min_length=1, max_length=128)]
-    index: Annotated[int, Field(strict=True, ge=0, lt=MAX_CANDIDATES)] = 0
+    index: Annotated[int, Field(ge=0, lt=MAX_CANDIDATES), JSON_NUMBER] = 0
     likert: Likert | None = None
     thumb: Literal["up", "down"] | None = None
     flags: dict[Flag, StrictBool] = {}

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, cast
 
 import orjson
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from feedback import keys
+from feedback.json_numbers import JSON_NUMBER
 from serving import auth
 from serving.gateway import Gateway
 from serving.promotion import promote, roll_back
@@ -32,9 +33,9 @@ class NewKey(BaseModel):
         "infer",
     )
     tenant: Annotated[str, Field(min_length=1, max_length=128)] = "default"
-    requests_per_minute: Annotated[StrictInt | None, Field(ge=1)] = None
-    tokens_per_minute: Annotated[StrictInt | None, Field(ge=1)] = None
-    max_concurrent: Annotated[StrictInt | None, Field(ge=1)] = None
+    requests_per_minute: Annotated[int | None, Field(ge=1, le=10**9), JSON_NUMBER] = None
+    tokens_per_minute: Annotated[int | None, Field(ge=1, le=10**12), JSON_NUMBER] = None
+    max_concurrent: Annotated[int | None, Field(ge=1, le=10**6), JSON_NUMBER] = None
     store: StrictBool = True
 
 
@@ -43,7 +44,7 @@ class Rotation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    grace_s: Annotated[float, Field(strict=True, ge=0, le=30 * 86_400)] = 3600.0
+    grace_s: Annotated[float, Field(ge=0, le=30 * 86_400), JSON_NUMBER] = 3600.0
 
 
 class NewRound(BaseModel):

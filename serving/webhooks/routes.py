@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from feedback.json_numbers import JSON_NUMBER
 from serving.gateway import Gateway
 from serving.webhooks.delivery import post_test
 from serving.webhooks.store import Webhooks, revealed
@@ -29,7 +30,7 @@ class Rotation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    grace_s: Annotated[float, Field(strict=True, ge=0, le=30 * 86_400)] = 86_400.0
+    grace_s: Annotated[float, Field(ge=0, le=30 * 86_400), JSON_NUMBER] = 86_400.0
 
 
 def build_router(gateway: Callable[[], Gateway]) -> APIRouter:

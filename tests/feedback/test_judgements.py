@@ -34,6 +34,7 @@ def test_a_ranking_keeps_candidates_and_tiers_as_the_log_reads_them() -> None:
         ({"ratings": {"a": {"flags": {"nonsense": True}}}}, "ratings"),
         ({"duration_ms": -1}, "duration_ms"),
         ({"duration_ms": True}, "duration_ms"),  # JSON's true is no number
+        ({"duration_ms": "5"}, "duration_ms"),
         ({"all_bad": "yes"}, "all_bad"),
         ({"note": "x" * 4001}, "note"),
         ({"mood": "good"}, "mood"),

@@ -162,6 +162,8 @@ def make_consistent(body: Any) -> None:
         body["stream"] = True
     if body.get("top_logprobs") is not None:
         body["logprobs"] = True
+    if body.get("seed"):  # made with floats, it may be past the largest
+        body["seed"] = min(body["seed"], 2**63 - 1)
 
 
 def tried(
