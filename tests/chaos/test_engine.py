@@ -32,11 +32,11 @@ KILLS = int(os.environ.get("HONE_CHAOS_KILLS", "1"))
 RECOVERY_S = 150.0
 NUM_TOKENS = 400  # of a stream that is to be killed in its middle
 MID_STREAM = 3  # streams in their first half at a kill, of the users' four
-NOISE_NATS = 0.03  # bf16, in batches of any size
 FIRST_TOKEN: Any = {"max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 20}
 
-# The highest log-probabilities of an answer's first token: which weights they are.
-Mark = list[float]
+# The likeliest first tokens of an answer, those that are characters: which weights they are. Rounding
+# changes one or two of them; other weights have others, though their log-probabilities look alike.
+Mark = frozenset[str]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(100 + 200 * KILLS)]
 
@@ -109,7 +109,8 @@ async def agreed(stack: Stack, users: Users, *, since: float) -> tuple[str, Mark
                 and len(users.answers) > num_answers
             ):
                 (token,) = answer["choices"][0]["logprobs"]["content"]
-                return record.version, [each["logprob"] for each in token["top_logprobs"]]
+                likely = frozenset(each["token"] for each in token["top_logprobs"])
+                return record.version, frozenset(filter(str.isascii, likely))
     raise AssertionError(f"no agreement: {shown}, {live}; {stack.log('gateway')}")
 
 
@@ -174,7 +175,7 @@ async def test_an_engine_killed_in_mid_swap_comes_back_on_what_the_registry_says
 def assert_the_weights_are(version: str, mark: Mark, marks: dict[str, Mark]) -> None:
     """The same as when this version was live before, and no other version's."""
     for each, other in marks.items():
-        is_same = all(abs(a - b) < NOISE_NATS for a, b in zip(mark, other, strict=True))
+        is_same = 2 * len(mark & other) > len(mark | other)
         assert is_same == (each == version), (version, mark, marks)
     marks[version] = mark
 
