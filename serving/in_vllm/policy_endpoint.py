@@ -33,6 +33,7 @@ from feedback.errors import BadRequest, HoneError, NotFound, Refused, Unauthoriz
 from serving import artifact
 from serving.engines import FIRST_HEADER, LAST_HEADER, VERSION_COMMENT, VERSION_HEADER
 from serving.in_vllm.asgi import header, json_body, reply
+from serving.in_vllm.liveness import unless_dead
 from serving.registry import BASE
 from serving.settings import ServingSettings
 
@@ -100,10 +101,13 @@ class PolicyEndpoint:
         if method == "PUT" and path == "/policy":
             wanted = await json_body(receive)
             async with self._lock:
-                return await self._put(scope["app"].state, wanted)
+                state = scope["app"].state
+                return await unless_dead(state.engine_client, self._put(state, wanted))
         if method == "DELETE" and path.startswith("/policy/"):
             async with self._lock:
-                return await self._unload(scope["app"].state, path.removeprefix("/policy/"))
+                state = scope["app"].state
+                unloading = self._unload(state, path.removeprefix("/policy/"))
+                return await unless_dead(state.engine_client, unloading)
         raise NotFound(f"there is no {method} {path}")
 
     def _state(self) -> dict[str, Any]:
