@@ -5,8 +5,8 @@
 1. Check the checkpoint before touching anything (serving.artifact, serving.in_vllm.weights).
 2. Adapter: load it under its version name; nothing pauses, versions live side by side. An engine that
    runs full weights goes back to the base first, as below.
-   Full weights: pause (wait for what is in flight, up to a deadline, then freeze it), reload in
-   place, reset the prefix cache, set the weight version, resume.
+   Full weights: take no more requests, wait for what is in flight up to a deadline, pause (which
+   freezes what is left), reload in place, reset the prefix cache, set the weight version, resume.
 3. On any failure of a reload: load the last good weights again; if that fails too the process
 ends, and
    whoever watches it starts it anew on the base.
@@ -34,12 +34,14 @@ from serving import artifact
 from serving.engines import FIRST_HEADER, LAST_HEADER, VERSION_COMMENT, VERSION_HEADER
 from serving.in_vllm.asgi import header, json_body, reply
 from serving.in_vllm.liveness import unless_dead
+from serving.in_vllm.traffic import Traffic
 from serving.registry import BASE
 from serving.settings import ServingSettings
 
 log = logging.getLogger("vllm.hone")  # under vLLM's logger, so that its handler prints it
 
 _WAIT_DEADLINE_S = 10.0  # how long a full swap waits for answers in flight before it freezes them
+_NOT_LOADED = "policy_not_loaded"
 _GENERATION = ("/v1/chat/completions", "/v1/completions")
 
 
@@ -61,6 +63,7 @@ class PolicyEndpoint:
         self._app = app
         self._settings = ServingSettings()
         self._lock = asyncio.Lock()
+        self._traffic = Traffic()
         base = str(self._settings.base_model)
         self._base_digest = artifact.base_digest(self._settings.base_model)
         self._weights = Loaded(
@@ -194,13 +197,16 @@ class PolicyEndpoint:
 
     async def _swap_weights(self, state: Any, entry: Loaded) -> float:
         engine = state.engine_client
-        for version in list(self._adapters):  # they were made over the weights that go
-            await self._unload(state, version)
         started = time.perf_counter()
-        try:
-            await asyncio.wait_for(engine.pause_generation(mode="wait"), _WAIT_DEADLINE_S)
-        except TimeoutError:
-            await engine.pause_generation(mode="keep")
+        async with self._traffic.held(wait_s=_WAIT_DEADLINE_S) as is_idle:
+            log.info("waited %.0f ms for answers", (time.perf_counter() - started) * 1e3)
+            for version in list(self._adapters):  # they were made over the weights that go
+                await self._unload(state, version)
+            await engine.pause_generation(mode="wait" if is_idle else "keep")
+            return await self._reload_paused(engine, entry)
+
+    async def _reload_paused(self, engine: Any, entry: Loaded) -> float:
+        """Milliseconds until it goes on. Raises Refused; the old weights are there again then."""
         paused = time.perf_counter()
         try:
             await self._reload(engine, entry)
@@ -212,7 +218,6 @@ class PolicyEndpoint:
             raise Refused(f"vLLM could not load {entry['version']}: {error}") from error
         finally:
             await engine.resume_generation()
-        log.info("waited %.0f ms for answers in flight", (paused - started) * 1e3)
         return (time.perf_counter() - paused) * 1e3
 
     async def _reload(self, engine: Any, entry: Loaded) -> None:
@@ -244,8 +249,10 @@ class PolicyEndpoint:
     async def _generate(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a generation on, and tag the answer with the version(s) that made it."""
         asked = header(scope, VERSION_HEADER)
+        if self._traffic.is_held:
+            raise Refused("other weights are on their way into this engine", code=_NOT_LOADED)
         if asked is not None and self._find(asked) is None:
-            raise Refused(f"{asked} is not loaded on this engine", code="policy_not_loaded")
+            raise Refused(f"{asked} is not loaded on this engine", code=_NOT_LOADED)
         before = self._weights["version"]
         is_stream = False
 
@@ -273,7 +280,8 @@ class PolicyEndpoint:
                 message = {**message, "body": message.get("body", b"") + comment}
             await send(message)
 
-        await self._app(scope, receive, tagging_send)
+        with self._traffic.answering():
+            await self._app(scope, receive, tagging_send)
 
     def _find(self, version: str) -> Loaded | None:
         return self._weights if version == self._weights["version"] else self._adapters.get(version)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -38,16 +39,19 @@ async def stack(tmp_path: Path, tiny_model: Path) -> AsyncIterator[parts.Plan]:
     )
     named = {part.name: part for part in parts.parts(plan)}
     port = choose_port(8150)
+    cores = sorted(os.sched_getaffinity(0))  # two engines on the same ones wait for each other
+    bound = [{"VLLM_CPU_OMP_THREADS_BIND": str(core)} for core in (cores[0], cores[-1])]
+    engine = replace(named["engine"], env=bound[0])
     other = replace(
         named["engine"],
         name="engine-2",
         ready=engine_serves(port, token=plan.secrets.engine_token),
         alive=None,
-        env={"HONE_SERVING_ENGINE_PORT": str(port)},
+        env={"HONE_SERVING_ENGINE_PORT": str(port), **bound[1]},
     )
     urls = [f"http://127.0.0.1:{each}" for each in (plan.engine_port, port)]
     supervisor = Supervisor(
-        [named["redis"], named["moderation"], named["engine"], other, named["gateway"]],
+        [named["redis"], named["moderation"], engine, other, named["gateway"]],
         stack=plan.stack,
         environment=parts.environment(plan)
         | {"HONE_SERVING_ENGINE_URLS": json.dumps(urls), "HONE_SERVING_MAX_MODEL_LEN": "512"},
