@@ -116,10 +116,16 @@ class ServingSettings(BaseSettings):
         default="warning", description="From `info` on every request is a line."
     )
     engine_wait_s: float = Field(
-        default=10.0,
+        default=20.0,
         gt=0,
         description="How long a request waits for room on an engine, or for a version that one is "
-        "loading, seconds.",
+        "loading, seconds: longer than drain_s, else full weights on a single engine cost answers.",
+    )
+    drain_s: float = Field(
+        default=10.0,
+        ge=0,
+        description="How long full weights wait for the answers under way on an engine, seconds; "
+        "those left go on with the new weights, are marked as mixed and train nothing.",
     )
     max_in_flight: int = Field(
         default=256, ge=1, description="Requests of one gateway on one engine; more wait."

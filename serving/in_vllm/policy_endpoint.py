@@ -40,7 +40,6 @@ from serving.settings import ServingSettings
 
 log = logging.getLogger("vllm.hone")  # under vLLM's logger, so that its handler prints it
 
-_WAIT_DEADLINE_S = 10.0  # how long a full swap waits for answers in flight before it freezes them
 _NOT_LOADED = "policy_not_loaded"
 _GENERATION = ("/v1/chat/completions", "/v1/completions")
 
@@ -198,7 +197,7 @@ class PolicyEndpoint:
     async def _swap_weights(self, state: Any, entry: Loaded) -> float:
         engine = state.engine_client
         started = time.perf_counter()
-        async with self._traffic.held(wait_s=_WAIT_DEADLINE_S) as is_idle:
+        async with self._traffic.held(wait_s=self._settings.drain_s) as is_idle:
             log.info("waited %.0f ms for answers", (time.perf_counter() - started) * 1e3)
             for version in list(self._adapters):  # they were made over the weights that go
                 await self._unload(state, version)
