@@ -28,8 +28,9 @@ admin            the routes of an operator: what serves, promote, roll back, key
 feedback_routes  the feedback package's routes: who may judge, who may label
 direct           the routes of the data path, called without FastAPI in between
 edge             what every request passes: size, ids, times, errors in OpenAI's shape
-tracing          spans of a request, where an OTLP endpoint is set
-otel             the same, made by OpenTelemetry's SDK; loaded only then
+tracing          spans of a request, or nothing where no traces are sent
+otlp             whether traces are wanted, and can be sent
+otel             spans made by OpenTelemetry's SDK; loaded only then
 logs             one JSON object a line, with the request's id and version
 metrics          what GET /metrics shows
 health           /healthz, /readyz, /metrics

@@ -18,8 +18,8 @@ from serving import (
     feedback_routes,
     health,
     openai_api,
+    otlp,
     stored_completions,
-    tracing,
 )
 from serving.direct import Direct
 from serving.gateway import Gateway, open_gateway
@@ -38,7 +38,7 @@ def create_app(
     settings = settings or ServingSettings()
     feedback_settings = feedback_settings or FeedbackSettings()
     moderation_settings = moderation_settings or ModerationSettings()
-    traces = tracing.from_environment()
+    traces = otlp.from_environment()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""Spans made by OpenTelemetry's SDK. Loaded only when they are wanted (`tracing.from_environment`).
+"""Spans made by OpenTelemetry's SDK. Loaded only when they are wanted (`otlp.from_environment`).
 
 The SDK and its exporter read the standard environment variables themselves: endpoint, headers,
 sampler, limits, batches, resource, propagators. A thread sends ended spans in batches; while the
@@ -35,9 +35,9 @@ _FAULT = trace.Status(StatusCode.ERROR)
 class Tracing:
     """One per gateway process: makes the spans, and sends them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, protocol: str) -> None:
         self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(_exporter()))
+        self._provider.add_span_processor(BatchSpanProcessor(_exporter(protocol)))
         self._tracer = self._provider.get_tracer("hone")
         self._propagator = _propagator()
 
@@ -225,8 +225,8 @@ def _resource() -> Resource:
     return found
 
 
-def _exporter() -> SpanExporter:
-    if tracing.protocol(os.environ) == "grpc":
+def _exporter(protocol: str) -> SpanExporter:
+    if protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
             OTLPSpanExporter as OverGrpc,
         )

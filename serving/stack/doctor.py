@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from serving import tracing
+from serving import otlp
 from serving.settings import DEFAULT_MODEL
 from serving.stack import model, preflight
 from serving.stack.preflight import GIB, CannotStart
@@ -192,11 +192,11 @@ def _model(data_dir: Path) -> Finding:
 
 def tracing_finding(environment: Mapping[str, str]) -> Finding:
     """No fault of the machine: without traces the gateway runs as well."""
-    if not tracing.is_wanted(environment):
+    if not otlp.is_wanted(environment):
         return Finding(
             what="tracing", verdict="OK", says="off; OTEL_EXPORTER_OTLP_ENDPOINT turns it on"
         )
-    if cure := tracing.missing(environment):
+    if cure := otlp.missing(environment):
         return Finding(
             what="tracing",
             verdict="WARN",

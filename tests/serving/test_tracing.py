@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import tracing
+from serving import otlp
 from serving.stack import doctor
 
 _LOADED = """
@@ -90,7 +90,7 @@ def test_a_variable_that_the_sdk_refuses_keeps_no_gateway_from_starting(
     [("http/protobuf", None), ("http/json", "set it to http/protobuf or grpc")],
 )
 def test_a_protocol_that_is_not_spoken_is_named(protocol: str, cure: str | None) -> None:
-    says = tracing.missing({"OTEL_EXPORTER_OTLP_PROTOCOL": protocol})
+    says = otlp.missing({"OTEL_EXPORTER_OTLP_PROTOCOL": protocol})
     assert says is None if cure is None else says is not None and cure in says
 
 
