@@ -10,7 +10,7 @@ _CHAT = (
 )
 
 
-def write_tiny_model(folder: Path, *, seed: int = 0) -> Path:
+def write_tiny_model(folder: Path, *, seed: int = 0, num_positions: int = 512) -> Path:
     """Weights in safetensors, tokenizer and chat template. vLLM's attention needs head_dim >= 32."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -39,7 +39,7 @@ def write_tiny_model(folder: Path, *, seed: int = 0) -> Path:
         num_attention_heads=1,
         num_key_value_heads=1,
         head_dim=64,
-        max_position_embeddings=512,
+        max_position_embeddings=num_positions,
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,

@@ -32,8 +32,8 @@ from training.demo_people import Failed, Person
 
 KILLS = int(os.environ.get("HONE_CHAOS_KILLS", "1"))
 RECOVERY_S = 180.0
-NUM_TOKENS = 400  # of a stream that is to be killed in its middle
-BEGUN = 40  # chunks that a stream has said at most by then; the engine is some way ahead of them
+NUM_TOKENS = 2_000  # of a stream that is to be killed in its middle: several seconds
+BEGUN = 200  # chunks that it has said at most by then; the engine is a second ahead of them
 MID_STREAM = 3  # such streams at a kill, of the users' four
 FIRST_TOKEN: Any = {"max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 20}
 
@@ -48,8 +48,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(100 + 200 * KILLS)]
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     pytest.importorskip("vllm", reason="no vLLM on this machine")
     folder = tmp_path_factory.mktemp("engine")
-    model = write_tiny_model(folder / "tiny")
-    running = start_stack(folder / "data", model, HONE_SERVING_MAX_MODEL_LEN="512")
+    model = write_tiny_model(folder / "tiny", num_positions=4_096)
+    running = start_stack(folder / "data", model, HONE_SERVING_MAX_MODEL_LEN="4096")
     yield running
     stop_stack(running)
 
@@ -144,7 +144,7 @@ async def test_an_engine_killed_in_mid_stream_comes_back_and_nothing_is_lost(sta
             assert (await agreed(stack, users, since=began))[0] == BASE
             took_s.append(time.monotonic() - began)
             broken.append(len(users.broken) - num_broken)
-            assert broken[-1] > 0
+            assert broken[-1] >= streaming[-1]
     more = f"{sum(streaming)} streams had just begun, {sum(broken)} said that they broke off"
     report("mid-stream", users, took_s, more)
 
