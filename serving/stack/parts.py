@@ -6,12 +6,16 @@ import json
 import os
 import secrets
 import sys
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.stack.preflight import choose_port, redis_binary
 from serving.stack.probes import Probe, engine_serves, http_ok, log_says, redis_answers
 from serving.stack.tether import MARK
+
+# Below what Linux gives to outgoing connections (32768 and up).
+_FIRST_PORT, _NUM_STACKS = 20_000, 4_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,20 +67,27 @@ class Part:
 
 
 def plan(*, data_dir: Path, base_model: Path, host: str, port: int, redis_url: str | None) -> Plan:
-    """Choose ports. Those inside are wherever they fit: nobody types them."""
-    redis_port = None if redis_url else choose_port(16379)
+    """Choose ports. Those inside are three in a row where they fit: nobody types them."""
+    first = first_port(data_dir)
+    redis_port = None if redis_url else choose_port(first)
     return Plan(
         stack=secrets.token_hex(8),
         data_dir=data_dir,
         base_model=base_model,
         host=host,
         port=port,
-        engine_port=choose_port(8100),
-        moderation_port=choose_port(8200),
+        engine_port=choose_port(first + 1),
+        moderation_port=choose_port(first + 2),
         redis_url=redis_url or f"redis://127.0.0.1:{redis_port}/0",
         redis_port=redis_port,
         secrets=load_secrets(data_dir / "secrets.json"),
     )
+
+
+def first_port(data_dir: Path) -> int:
+    """Another one for each data folder. If all stacks on a machine preferred the same ports, one that
+    starts would take the port of a part that another is just restarting."""
+    return _FIRST_PORT + 3 * (zlib.crc32(os.fsencode(data_dir)) % _NUM_STACKS)
 
 
 def load_secrets(file: Path) -> Secrets:
