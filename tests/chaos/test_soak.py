@@ -112,6 +112,7 @@ async def test_memory_stays_flat(stack: Stack) -> None:
     is_over.set()
     await running
     assert traffic.unexpected == {}
+    assert traffic.outcomes["answered anew 200"] <= 0.05 * traffic.outcomes["replayed 200"]
 
     grows = slope([s.num_requests for s in samples], [s.rss_bytes for s in samples])
     first, last = samples[0], samples[-1]
