@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +35,7 @@ class Users:
         self.refused: list[tuple[int, Any]] = []  # status and body of what was no 200
         self.broken: list[str] = []  # what each stream without [DONE] said last
         self.num_cut = 0  # connections that failed or were broken off
-        self._num_chunks: dict[asyncio.Task[Any] | None, int] = {}  # of each stream under way
+        self.num_streaming = 0  # streams at this moment that have said something and go on
         self._url = f"{url}/v1/chat/completions"
         self._headers = {"authorization": f"Bearer {key}"}
         self._pause_s = pause_s  # after a failure
@@ -46,10 +45,6 @@ class Users:
     @property
     def num_failed(self) -> int:
         return len(self.refused) + len(self.broken) + self.num_cut
-
-    def num_streaming(self, *, chunks: int = sys.maxsize) -> int:
-        """Streams under way that have said something, and no more than so much."""
-        return sum(0 < num_chunks <= chunks for num_chunks in self._num_chunks.values())
 
     def figures(self) -> str:
         return (
@@ -105,14 +100,12 @@ class Users:
         self._take(response, chunks, text="".join(pieces), is_stream=True)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        user, body = asyncio.current_task(), b""
+        body = await response.content.readany()
+        self.num_streaming += 1
         try:
-            while data := await response.content.readany():
-                body += data
-                self._num_chunks[user] = body.count(b"\n\n")
+            return body + await response.read()
         finally:
-            self._num_chunks.pop(user, None)
-        return body
+            self.num_streaming -= 1
 
     def _take(
         self, response: aiohttp.ClientResponse, said: list[Any], *, text: str, is_stream: bool
