@@ -252,12 +252,22 @@ class Fleet:
     async def _look(self, member: Member) -> None:
         try:
             member.take_over(await member.engine.policy())
+            self._leave_out_strangers(member)
         except HoneError as error:
             if member.is_reachable:
                 log.warning("an engine is away: %s: %s", member.url, error.message)
             member.is_reachable, member.error = False, error.message
         self._metrics.engine_up.labels(member.url).set(member.is_reachable)
         self._changed.set()
+
+    def _leave_out_strangers(self, member: Member) -> None:
+        """A version counts by its weights: under its name alone another server would answer."""
+        policies = self._live().policies
+        for version, entry in list(member.loaded.items()):
+            record = policies.get(version)
+            if record is not None and record.digest != entry["digest"]:
+                del member.loaded[version]
+                member.error = f"its {version} has other weights than the registry's"
 
     async def _reconcile(self, member: Member) -> None:
         """Load what the aliases mean and this engine lacks."""

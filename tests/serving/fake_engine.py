@@ -135,6 +135,8 @@ class FakeEngine(Served):
         await asyncio.sleep(self.load_delay_s)
         if version in self.refuse:
             return _error(409, self.refuse[version], code="policy_refused")
+        if self.loaded.get(version, wanted)["digest"] != wanted["digest"]:
+            return _error(409, f"{version} is loaded with other weights", code="policy_refused")
         kind = "full" if version in self.full else "adapter"
         has_full = not self.full.isdisjoint(self.loaded)
         if kind == "full" or version == "policy-0000" or has_full:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx2
+import openai
 import pytest
 
 from serving.registry import PolicyRecord, Registry
@@ -58,3 +59,22 @@ def test_an_engine_that_breaks_in_mid_promotion_leaves_what_was_live(
     live = registry.snapshot()
     assert (live.aliases["production"], live.rollout) == ("policy-0000", None)
     wait_for_status(gateway, 200)
+
+
+def test_weights_of_another_digest_do_not_answer_under_a_version_s_name(
+    start_gateway: Callable[..., Running], redis_url: str, engine: FakeEngine
+) -> None:
+    gateway = start_gateway(redis_url, engine)
+    version, client = "policy-0001", gateway.openai()
+    record = PolicyRecord(version=version, kind="adapter", path="/p", digest="1" * 64, created=1.0)
+    engine.loaded[version] = {**engine.loaded["policy-0000"], "version": version}
+    Registry(gateway.redis).add(record)
+    Registry(gateway.redis).promote(version)
+    wait_for_status(gateway, 503)
+    for name in ("policy", version):
+        with pytest.raises(openai.APIError):
+            client.with_options(max_retries=0).chat.completions.create(model=name, messages=HELLO)
+    assert engine.bodies == []
+    del engine.loaded[version]  # the registry's weights are loaded then
+    wait_for_status(gateway, 200)
+    assert client.chat.completions.create(model=version, messages=HELLO).model == version
