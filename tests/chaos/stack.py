@@ -82,13 +82,13 @@ class Stack:
         )
 
 
-async def ready(stack: Stack) -> None:
-    """Until the gateway says that it would answer."""
+async def ready(url: str) -> None:
+    """Until the gateway says that it would answer, and nothing waits in its outbox."""
     deadline = time.monotonic() + 60
     async with aiohttp.ClientSession() as session:
         while time.monotonic() < deadline:
             try:
-                async with session.get(f"{stack.plan.url}/readyz") as response:
+                async with session.get(f"{url}/readyz") as response:
                     if (await response.json())["status"] == "ready":
                         return
             except aiohttp.ClientError:

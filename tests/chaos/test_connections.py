@@ -71,7 +71,7 @@ async def ask_on(connection: Connection, key: str) -> None:
 async def test_slow_clients_do_not_keep_others_waiting(stack: Stack) -> None:
     with connect(stack.redis.url) as client:
         key, _ = auth.create_key(client, name="users", scopes=("infer",))
-    await ready(stack)
+    await ready(stack.plan.url)
     before = await latencies(stack, key, count=200)
     held: list[asyncio.StreamWriter] = []
     while len(held) < CONNECTIONS:
@@ -94,7 +94,7 @@ async def test_slow_clients_do_not_keep_others_waiting(stack: Stack) -> None:
 async def test_idle_connections_cost_little_and_do_not_keep_others_waiting(stack: Stack) -> None:
     with connect(stack.redis.url) as client:
         key, _ = auth.create_key(client, name="users", scopes=("infer",))
-    await ready(stack)
+    await ready(stack.plan.url)
     before = await latencies(stack, key, count=200)
     held: list[Connection] = []
     base = rss_bytes(stack.gateway)

@@ -73,7 +73,7 @@ async def test_what_cannot_be_kept_is_refused_and_what_was_acknowledged_is_kept(
 ) -> None:
     with connect(stack.redis.url) as client:
         secret, _ = auth.create_key(client, name="users", scopes=("infer",))
-    await ready(stack)
+    await ready(stack.plan.url)
     users, is_over = Users(stack.plan.url, secret), asyncio.Event()
     asking = asyncio.create_task(users.ask_until(is_over))
     took_s: list[float] = []
@@ -90,11 +90,11 @@ async def test_what_cannot_be_kept_is_refused_and_what_was_acknowledged_is_kept(
         for what in WAYS[way]:
             await mend(stack, small_disk, what)
         await users.are_answered()
-        await ready(stack)
+        await ready(stack.plan.url)
         took_s.append(time.monotonic() - began)
     is_over.set()
     await asking
-    await ready(stack)
+    await ready(stack.plan.url)
 
     with connect(stack.redis.url) as client:
         assert_the_log_agrees(client, users)

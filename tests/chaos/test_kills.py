@@ -41,7 +41,7 @@ async def test_nothing_acknowledged_is_lost_or_doubled_and_no_stream_lies(
     kill: Callable[[], None] = getattr(stack, f"kill_{part}")
     with connect(stack.redis.url) as client:
         secret, _ = auth.create_key(client, name="users", scopes=("infer",))
-    await ready(stack)
+    await ready(stack.plan.url)
     users, is_over = Users(stack.plan.url, secret), asyncio.Event()
     asking = asyncio.create_task(users.ask_until(is_over))
     took_s: list[float] = []
@@ -50,11 +50,11 @@ async def test_nothing_acknowledged_is_lost_or_doubled_and_no_stream_lies(
         began = time.monotonic()
         await asyncio.to_thread(kill)
         await users.are_answered()
-        await ready(stack)
+        await ready(stack.plan.url)
         took_s.append(time.monotonic() - began)
     is_over.set()
     await asking
-    await ready(stack)
+    await ready(stack.plan.url)
 
     with connect(stack.redis.url) as client:
         logged = assert_the_log_agrees(client, users)

@@ -88,7 +88,7 @@ async def test_clients_that_do_not_read_hold_little_and_are_broken_off(start: St
         stalling, _ = auth.create_key(
             client, name="stalling", scopes=("infer",), max_concurrent=STALLED
         )
-    await ready(stack)
+    await ready(stack.plan.url)
     before = await latencies(stack, key, count=200)
     base = rss_bytes(stack.gateway)
 
@@ -108,7 +108,7 @@ async def test_clients_that_do_not_read_hold_little_and_are_broken_off(start: St
     await latencies(stack, stalling, count=1)  # the key may ask again
     for one in held:
         one.close()
-    await ready(stack)
+    await ready(stack.plan.url)
     with connect(stack.redis.url) as client:
         logged = [event for _, event in eventlog.read(client, "completions")]
     broken = [e for e in logged if isinstance(e, Completion) and not e.complete]
@@ -129,7 +129,7 @@ async def test_a_client_that_reads_slowly_gets_the_whole_answer(start: Start) ->
     stack = start(serving_client_write_timeout_s=timeout_s)
     with connect(stack.redis.url) as client:
         key, _ = auth.create_key(client, name="slow", scopes=("infer",))
-    await ready(stack)
+    await ready(stack.plan.url)
     reader, loop = await stream(stack, key, tokens=tokens), asyncio.get_running_loop()
     body, began = b"", time.monotonic()
     while not body.endswith(b"0\r\n\r\n"):

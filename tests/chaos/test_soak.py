@@ -104,7 +104,7 @@ async def test_memory_stays_flat(stack: Stack) -> None:
             auth.create_key(client, name=f"app-{n}", scopes=("infer", "label"))[0]
             for n in range(20)
         ]
-    await ready(stack)
+    await ready(stack.plan.url)
     traffic, is_over = Traffic(stack.plan.url, secrets, seed=1), asyncio.Event()
     running = asyncio.create_task(traffic.run(is_over, num_clients=16))
     before = rss_bytes(stack.gateway)

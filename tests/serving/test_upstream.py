@@ -55,7 +55,7 @@ async def time_is_up(url: str, *, read_every_s: float) -> list[bool]:
     """Read such a stream until its time is up. What `on_close` was told: whether the engine failed."""
     told: list[bool] = []
     async with aiohttp.ClientSession() as session:
-        engine = Engine(url, TOKEN, session, request_timeout_s=1)
+        engine = Engine(url, TOKEN, session, request_timeout_s=2)
         response = await engine.open("/v1/completions", b"{}")
         upstream = Upstream(response, target=TARGET, on_close=told.append)
         await upstream.begin()
@@ -66,9 +66,9 @@ async def time_is_up(url: str, *, read_every_s: float) -> list[bool]:
 
 
 async def test_a_client_that_reads_too_slowly_is_no_failure_of_the_engine(endless: Endless) -> None:
-    assert await time_is_up(endless.url, read_every_s=0.3) == [False]
+    assert await time_is_up(endless.url, read_every_s=0.6) == [False]
 
 
 async def test_an_engine_that_is_too_slow_has_failed(endless: Endless) -> None:
-    endless.pause_s = 0.3
+    endless.pause_s = 0.6
     assert await time_is_up(endless.url, read_every_s=0.0) == [True]
