@@ -16,7 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from serving.schemas import admin as admin
+from serving.schemas import admin
 from serving.schemas import responses as shapes
 
 _PREFIXES = ("/v1/", "/feedback", "/policy", "/admin/")  # the others ask for no key
