@@ -246,8 +246,8 @@ def test_doctor_names_a_fix_for_whatever_is_wrong(tmp_path: Path) -> None:
 
 def test_stacks_with_data_folders_of_their_own_do_not_want_the_same_ports(tmp_path: Path) -> None:
     """Else one takes the port of the other's engine while that is being restarted."""
-    folders = [tmp_path / name for name in ("one", "two", "three")]
-    assert len({parts.first_port(folder) for folder in folders}) > 1
+    folders = [Path("one"), Path("two"), Path("three")]
+    assert len({parts.first_port(folder) // 3 for folder in folders}) == 3
     first = parts.first_port(tmp_path)
     wanted = [first, first + 1, first + 2]
     assert [p for p in wanted if not is_free("127.0.0.1", p)] == []
