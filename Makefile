@@ -15,7 +15,7 @@ STAMP := $(VENV)/installed-$(FLAVOUR)-$(shell cat $(INPUTS) | cksum | tr ' ' '-'
 # compiles for minutes). excludes-cpu.txt: torch and its kin, whose CPU build a lock cannot name.
 COMPILE := $(VENV)/bin/uv pip compile pyproject.toml -q --excludes requirements/excludes.txt \
 	--no-header --no-annotate --no-emit-index-url --python-version 3.11
-EXTRAS := --extra worker --extra moderation --extra train --extra local --extra demo --extra otel --extra dev
+EXTRAS := --extra worker --extra moderation --extra train --extra local --extra demo --extra otel --extra dev --extra s3
 
 .PHONY: run test bench lint lock clean install
 

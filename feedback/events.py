@@ -17,15 +17,57 @@ CompletionId = NewType("CompletionId", str)
 FeedbackId = NewType("FeedbackId", str)
 RoundId = NewType("RoundId", str)
 Version = NewType("Version", str)
+Position = tuple[int, int]  # of an event in the log: unix ms, and a number within it
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_TO_PYTHON = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")  # as int(…, 32) reads
+_WITHOUT_WORDS = ("completion_id", "of", "thumb")  # fields of a judgement's body
+_DIGITS = frozenset(_ALPHABET)
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]  # two digits of an id at a time
 
 
 def new_id(prefix: str) -> str:
     """A sortable id: prefix, 48 bits of milliseconds and 80 random bits, Crockford base 32."""
-    value = (int(time.time() * 1000) << 80) | int.from_bytes(os.urandom(10))
+    return id_of(prefix, (int(time.time() * 1000) << 80) | int.from_bytes(os.urandom(10)))
+
+
+def id_of(prefix: str, value: int) -> str:
+    """The id with these 128 bits behind its prefix."""
     return prefix + "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])
+
+
+def uuid_of(event_id: str) -> str | None:
+    """The 128 bits behind an id's prefix as a UUID, for clients that take no other ids."""
+    digits = event_id[-26:].translate(_TO_PYTHON)
+    if len(digits) < 26 or not (digits.isascii() and digits.isalnum()) or digits[0] > "7":
+        return None
+    value = f"{int(digits, 32):032x}"
+    return f"{value[:8]}-{value[8:12]}-{value[12:16]}-{value[16:20]}-{value[20:]}"
+
+
+def made_at(event_id: str) -> float | None:
+    """Unix seconds in an id's first 48 bits, when `new_id` made it: an id from an Idempotency-Key has the
+    same form and chance in their place. None for an id of another form."""
+    prefix, digits = event_id[:-26], event_id[-26:]
+    if not prefix.endswith(("_", "-")) or not _DIGITS.issuperset(digits):
+        return None
+    return int(digits[:10].translate(_TO_PYTHON), 32) / 1000
+
+
+def position(entry: str) -> Position:
+    """An entry id of a stream, in order: as texts "9-10" would come before "9-9"."""
+    ms, _, number = entry.partition("-")
+    return int(ms), int(number or 0)
+
+
+def quotes(body: Any, name: str = "") -> bool:
+    """Whether what somebody said holds words of their own: a note, an answer, a comment. Whatever is
+    not known to hold none counts as words, so that a form to come is not forgotten when one erases."""
+    if isinstance(body, dict):
+        return any(quotes(value, key) for key, value in body.items())
+    if isinstance(body, list | tuple):
+        return any(quotes(value, name) for value in body)
+    return isinstance(body, str) and len(body) > 1 and name not in _WITHOUT_WORDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +84,13 @@ class Choice:
     message: dict[str, Any] | None = None
 
 
+IMPORTED = "imported"  # the version of answers from elsewhere: texts, of which nobody made tokens
+
+
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """A request and the answers to it. Written by the gateway when `store` is not false."""
+    """A request and the answers to it. Written by the gateway when `store` is not false, by `hone import`
+    for answers that others sampled."""
 
     kind: ClassVar[str] = "completions"
     schema: ClassVar[int] = 3  # 2: Choice.message; 3: prompt_of
@@ -73,21 +119,34 @@ class Completion:
     def is_mixed(self) -> bool:
         return self.version != self.version_last
 
+    @property
+    def is_imported(self) -> bool:
+        """No token ids, no log-probabilities; training makes tokens of the texts."""
+        return self.version == IMPORTED
+
 
 @dataclass(frozen=True, kw_only=True)
 class Feedback:
     """One judgement of one person. `body` is the JSON of a feedback.judgements model."""
 
     kind: ClassVar[str] = "feedback"
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2  # 2: source, key_id, assignment_id, replaces; retractions, skips
 
     id: str  # fbk_…
     created: float
-    form: str  # ranking | comparison | rating | demonstration | comment
-    labeler: str  # labeler id, or the API key id when the developer's own users judge
+    form: str  # ranking | comparison | rating | demonstration | comment | retraction | skip
+    labeler: str  # who judged: see `source`
     tenant: str
     completion_ids: list[str]  # what it is about; empty for a demonstration without parent
     body: dict[str, Any]
+    # labeler: a person with a record (feedback.labeling.labelers), by id. end_user: a visitor of the
+    # playground, by id. key: whom an API key names, or the key itself.
+    source: str = "key"
+    key_id: str = (
+        ""  # the API key that sent it; empty before schema 2, and where a person was logged in
+    )
+    assignment_id: str | None = None  # asg_…, where it was given to the labeler to judge
+    replaces: str | None = None  # the same person's judgement before this one on the same
 
 
 @dataclass(frozen=True, kw_only=True)

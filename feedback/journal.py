@@ -17,16 +17,19 @@ import logging
 import sqlite3
 from collections import OrderedDict
 from functools import partial
+from typing import cast
 
 import redis
 import redis.asyncio
 
-from feedback import eventlog
+from feedback import eventlog, keys
+from feedback.archive.lookup import Found, Lookup
 from feedback.connection import connect_async
 from feedback.errors import Unavailable
 from feedback.events import Event, decode, encode
 from feedback.group_commit import GroupCommit
 from feedback.outbox import Outbox
+from feedback.removal import ERASURES_KEPT
 from feedback.settings import FeedbackSettings
 
 log = logging.getLogger(__name__)
@@ -55,10 +58,13 @@ class Journal:
         self, settings: FeedbackSettings, client: redis.asyncio.Redis | None = None
     ) -> None:
         self.redis = client or connect_async(settings.redis_url)
-        self._log = GroupCommit(partial(eventlog.append_all_async, self.redis))
+        self._lookup = Lookup(self.redis, settings)
+        self._append = partial(eventlog.append_all_async, self.redis, is_archived=self._lookup.has)
+        self._log = GroupCommit(self._append)
         self.trouble: str | None = None  # why the outbox last refused an event; it may again
         self._outbox = Outbox(settings.outbox_path)
         self._recent = _Recent()
+        self._erased_through: bytes | None = None  # entry id in keys.ERASURES
         self._turn = asyncio.Lock()
         self._drainer: asyncio.Task[None] | None = None
 
@@ -67,10 +73,9 @@ class Journal:
 
     async def close(self) -> None:
         """Drain what Redis takes at once; what it does not stays on disk."""
-        if self._drainer is not None:
-            self._drainer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._drainer
+        while self._drainer is not None and not self._drainer.done():
+            self._drainer.cancel()  # again: a time-out of redis-py at the same moment swallows it
+            await asyncio.wait({self._drainer}, timeout=_DRAIN_EVERY_S / 2)
         with contextlib.suppress(*_STUCK):
             await self._drain()
         self._outbox.close()
@@ -79,24 +84,48 @@ class Journal:
     async def append(self, event: Event) -> bool:
         """Make an event durable. True if it is new. Raises Unavailable when neither Redis nor the
         disk takes it."""
-        data = encode(event)
+        data, erased_through = encode(event), self._erased_through
         is_new = await self._write(event, data)
         # Not before: it would be found, and a retry of it acknowledged, though it is nowhere.
-        self._recent.add(event, data)
+        self._remember(event, data, erased_through)
         return is_new
 
     async def get(self, kind: str, event_id: str) -> Event | None:
-        """An event by id: from memory, Redis or the outbox. Raises redis.ConnectionError when only
-        Redis could know, Unavailable when only a disk that cannot be read could."""
-        event = self._recent.get(event_id)
-        if event is None and self._outbox.waiting:
-            try:
-                event = await asyncio.to_thread(self._outbox.get, event_id)
-            except (sqlite3.Error, OSError) as error:
-                raise _no_disk(error) from error
+        """An event by id: from memory, the outbox, Redis or the archive. Raises redis.ConnectionError
+        when only Redis could know, Unavailable when only a disk that cannot be read could."""
+        event = self._recent.get(event_id) or await self.waiting(event_id)
         if event is None:
-            event = await eventlog.get_async(self.redis, kind, event_id)
+            erased_through = self._erased_through
+            found = await self.find(kind, event_id)
+            event = found.event if found is not None else None
+            if event is not None:  # what is judged once is judged again
+                self._remember(event, encode(event), erased_through)
         return event if event is not None and event.kind == kind else None
+
+    def _remember(self, event: Event, data: bytes, erased_through: bytes | None) -> None:
+        """Unless something was erased since it was looked for: it may be this very event."""
+        if erased_through == self._erased_through:
+            self._recent.add(event, data)
+
+    async def find(self, kind: str, event_id: str) -> Found | None:
+        """An event in Redis or in the archive. Raises redis.RedisError, Unavailable while the archive
+        cannot be read."""
+        try:
+            return await self._lookup.find(kind, event_id)
+        except (redis.RedisError, ConnectionError):
+            raise  # Redis is away
+        except OSError as error:
+            log.error("the archive cannot be read: %s", error)
+            raise Unavailable("older answers cannot be looked up now", retry_after_s=5) from error
+
+    async def waiting(self, event_id: str) -> Event | None:
+        """An event in the outbox of this gateway. Raises Unavailable."""
+        if not self._outbox.waiting:
+            return None
+        try:
+            return await asyncio.to_thread(self._outbox.get, event_id)
+        except (sqlite3.Error, OSError) as error:
+            raise _no_disk(error) from error
 
     def forget(self, event_id: str) -> None:
         """Keep an erased event no longer in memory."""
@@ -133,14 +162,30 @@ class Journal:
         said = ""
         while True:
             await asyncio.sleep(_DRAIN_EVERY_S)
-            if self._outbox.waiting == 0:
-                continue
             try:
-                await self._drain()
+                await self._forget_erased()
+                if self._outbox.waiting:
+                    await self._drain()
             except _STUCK as error:
                 if str(error) != said:  # twice a second would fill the disk that is full
                     said = str(error)
                     log.warning("the outbox waits: %s", error)
+
+    async def _forget_erased(self) -> None:
+        """What was erased since the last look, at whichever gateway, is remembered no more."""
+        if self._erased_through is None:
+            newest = await self.redis.xrevrange(keys.ERASURES, count=1)
+            self._recent.clear()
+            self._erased_through = cast(eventlog.Rows, newest)[0][0] if newest else b"0-0"
+            return
+        start = b"(" + self._erased_through
+        found = await self.redis.xrange(keys.ERASURES, start, count=ERASURES_KEPT)
+        for entry, fields in (rows := cast(eventlog.Rows, found)):
+            if b"all" in fields or len(rows) == ERASURES_KEPT:
+                self._recent.clear()
+            else:
+                self.forget(fields[b"id"].decode())
+            self._erased_through = entry
 
     async def _drain(self) -> None:
         """Batch by batch, so that it goes faster than new events come. The last batch is moved while
@@ -157,7 +202,7 @@ class Journal:
         """A batch from the outbox to Redis. Returns how many events it had."""
         rows = await asyncio.to_thread(self._outbox.head, limit=_BATCH)
         if rows:
-            await eventlog.append_all_async(self.redis, [(e, encode(e)) for _, e in rows])
+            await self._append([(e, encode(e)) for _, e in rows])
             await asyncio.to_thread(self._outbox.moved, through=rows[-1][0])
         return len(rows)
 
@@ -180,6 +225,10 @@ class _Recent:
     def get(self, event_id: str) -> Event | None:
         known = self._encoded.get(event_id)
         return None if known is None else decode(*known)
+
+    def clear(self) -> None:
+        self._encoded.clear()
+        self._num_bytes = 0
 
     def remove(self, event_id: str) -> None:
         _, data = self._encoded.pop(event_id, ("", b""))

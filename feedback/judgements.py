@@ -6,6 +6,7 @@ two letters in a tier are a tie, so that a ranking that contradicts itself canno
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from string import ascii_lowercase
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -41,6 +42,9 @@ Letter = Annotated[str, Field(pattern="^[a-i]$")]
 Likert = Annotated[int, Field(ge=1, le=7), JSON_NUMBER]
 Note = Annotated[str, Field(max_length=4_000)]
 Text = Annotated[str, Field(min_length=1, max_length=100_000)]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+Tags = Annotated[dict[Name, Annotated[str, Field(max_length=512)]], Field(max_length=16)]
+Metric = StrictBool | Annotated[float, Field(allow_inf_nan=False), JSON_NUMBER]
 
 
 class _Record(BaseModel):
@@ -62,8 +66,12 @@ class Judgement(_Record):
     labeler: Annotated[str | None, Field(min_length=1, max_length=128)] = Field(
         default=None, description="Who judges, as the caller names people; default: the API key."
     )
+    assignment_id: Annotated[str | None, Field(pattern="^asg_[0-9a-z]{1,64}$")] = Field(
+        default=None, description="The assignment that this answers, if it was given as one."
+    )
     duration_ms: Annotated[int | None, Field(ge=0, le=86_400_000), JSON_NUMBER] = None
     note: Note = ""
+    tags: Tags = Field(default={}, description="The caller's own; kept beside the judgement.")
 
     def about(self) -> list[Candidate]:
         """The answers it speaks of."""
@@ -162,12 +170,28 @@ class Rating(Judgement):
     likert: Likert | None = None
     thumb: Literal["up", "down"] | None = None
     flags: dict[Flag, StrictBool] = {}
+    metrics: Annotated[dict[Name, Metric], Field(max_length=16)] = Field(
+        default={}, description="What the caller measures, on the caller's own scale."
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> Rating:
-        if self.likert is None and self.thumb is None and not self.flags:
-            raise ValueError("a rating has a likert, a thumb or flags")
+        if self.likert is None and self.thumb is None and not self.flags and not self.metrics:
+            raise ValueError("a rating has a likert, a thumb, flags or metrics")
         return self
+
+    def about(self) -> list[Candidate]:
+        return [Candidate(completion_id=self.completion_id, index=self.index)]
+
+
+class Comment(Judgement):
+    """Words about one answer. Kept and shown; nothing trains on them."""
+
+    form: ClassVar[str] = "comment"
+
+    completion_id: Annotated[str, Field(min_length=1, max_length=128)]
+    index: Annotated[int, Field(ge=0, lt=MAX_CANDIDATES), JSON_NUMBER] = 0
+    text: Text
 
     def about(self) -> list[Candidate]:
         return [Candidate(completion_id=self.completion_id, index=self.index)]
@@ -201,9 +225,27 @@ class Demonstration(Judgement):
         return [] if self.parent is None else [Candidate(completion_id=self.parent)]
 
 
+SkipReason = Literal["unclear", "language", "personal_data", "harmful", "broken"]
+
+
+class Skip(_Record):
+    """Why an assignment cannot be judged."""
+
+    reason: SkipReason
+    note: Note = ""
+
+
+def aspects(rating: Mapping[str, Any]) -> list[str]:
+    """What a rating's body states. Two metrics of one answer are two opinions, not one that changed."""
+    names = [name for name in ("likert", "thumb", "flags") if rating.get(name)]
+    return names + [f"metrics.{name}" for name in sorted(rating.get("metrics", {}))]
+
+
 def body_of(judgement: Judgement) -> dict[str, Any]:
     """The JSON that the log keeps; who judged is beside it."""
-    return judgement.model_dump(mode="json", exclude={"labeler"}, exclude_defaults=False)
+    return judgement.model_dump(
+        mode="json", exclude={"labeler", "assignment_id"}, exclude_defaults=False
+    )
 
 
 def _letters(info: ValidationInfo) -> str:

@@ -8,18 +8,39 @@ import json
 PREFIX = "hone:"
 
 API_KEYS = PREFIX + "api_keys"  # hash: SHA-256 of the key -> ApiKey as JSON (serving.auth)
+PLAYGROUND_CLOSED = PREFIX + "playground_closed"  # string: when the playground's key was revoked
 POLICIES = PREFIX + "policies"  # hash: version -> PolicyRecord as JSON (serving.registry)
 ALIASES = PREFIX + "aliases"  # hash: production | canary | previous -> version
 LIVE_CHANNEL = PREFIX + "live"  # pub/sub: `production` changed; gateways read the aliases again
 ROLLOUT = PREFIX + "rollout"  # string: full weights on their way to the engines; Rollout as JSON
 ROLLOUT_LEASE = PREFIX + "rollout_lease"  # string with TTL: the gateway that carries it out
 POLICY_SEQ = PREFIX + "policy_seq"  # counter: the last version number given out, never reused
-LEASES = PREFIX + "assignment_leases"  # zset: completion id of a leased set -> lease end, unix s
-LEASE_HOLDERS = PREFIX + "lease_holders"  # hash: completion id of a leased set -> labeler
-LABELED = PREFIX + "labeled"  # set: "<completion id>:<labeler>" already judged
+LABELERS = PREFIX + "labelers"  # hash: labeler id -> Labeler as JSON (feedback.labeling.labelers)
+LABELER_NAMES = PREFIX + "labeler_names"  # hash: name, casefolded -> labeler id
+INVITES = PREFIX + "invites"  # hash: SHA-256 of an invitation's token -> Invite as JSON
+SUPPLY_LEASE = PREFIX + "supply_lease"  # string with TTL: the gateway that fills the queues
+SUPPLY_CURSOR = PREFIX + "supply_cursor"  # string: completions stream id up to which it has looked
+SUPPLIED = PREFIX + "supplied"  # zset: digests of prompts that labelers were given, by time
+KNOWN_ANSWERS = PREFIX + "known_answers"  # hash: completion id -> KnownAnswer as JSON
+GUIDELINES = (
+    PREFIX + "guidelines"
+)  # hash: tenant -> Markdown that the operator wrote (feedback.labeling)
 STORED_METADATA = (
     PREFIX + "stored_metadata"
 )  # hash: completion id -> metadata that replaced its own
+
+OWN_FIGURES = PREFIX + "own_figures"  # hash: labeler id -> OwnFigures as JSON (feedback.labeling)
+QUALITY_REPORT = PREFIX + "quality_report"  # string: JSON of feedback.quality.report.Report
+OWN_FIGURES_THROUGH = PREFIX + "own_figures_through"  # string: feedback entry id that is in them
+ARCHIVE = PREFIX + "archive"  # hash: "<kind>:sealed" | "<kind>:through" -> entry id (archive.marks)
+ARCHIVE_LEASE = PREFIX + "archive_lease"  # string with TTL: fencing token of who archives
+ARCHIVE_FENCE = PREFIX + "archive_fence"  # counter: fencing tokens
+ERASE_DUE = PREFIX + "erase_due"  # hash: "<kind>:<event id>" -> entry id; to leave the archive
+ERASED_USERS = PREFIX + "erased_users"  # hash: digest of tenant and user -> erased at, unix seconds
+ERASURES = PREFIX + "erasures"  # stream: what gateways are to forget: `id` of an event, or `all`
+ERASURES_QUEUED = PREFIX + "erasures_queued"  # list: ids of erasures that are to be carried out
+ERASURES_ASKED = PREFIX + "erasures_asked"  # hash: erasure id -> Erasure as JSON (feedback.erasure)
+AOF_STALE = PREFIX + "aof_stale"  # string: since when an erased text may be in Redis' own files
 
 ROUND_SEQ = PREFIX + "round_seq"  # counter: the last round number
 ROUND_ACTIVE = PREFIX + "round_active"  # string: id of the round under way
@@ -33,11 +54,15 @@ LEARNING_PAUSED = PREFIX + "learning_paused"  # string: present = no round start
 JUDGEMENTS_TRAINED = (
     PREFIX + "judgements_trained"
 )  # string: feedback stream id of the last snapshot
+JUDGEMENTS_COUNTED = (
+    PREFIX + "judgements_counted"
+)  # hash: how many came `since` a snapshot's id `through` another
 
 WEBHOOKS = PREFIX + "webhooks"  # hash: endpoint id -> Endpoint as JSON (serving.webhooks.store)
 WEBHOOK_CURSORS = PREFIX + "webhook_cursors"  # hash: kind -> last stream id made into deliveries
 WEBHOOK_LEASE = PREFIX + "webhook_lease"  # string with TTL: token of the process that delivers
 
+TASKS = ("rank", "compare", "rate", "demonstrate")
 KINDS = ("completions", "feedback", "moderation", "rounds", "audit")
 
 
@@ -47,8 +72,13 @@ def stream(kind: str) -> str:
 
 
 def index(kind: str) -> str:
-    """Hash: event id -> stream entry id, or `erased`. Makes an append happen once, a look-up O(1)."""
+    """Hash: event id -> stream entry id, or `erased…`. Makes an append happen once, a look-up O(1)."""
     return f"{PREFIX}index:{kind}"
+
+
+def archived_ids(kind: str) -> str:
+    """Bitmap: a Bloom filter of the ids that the index gave up when they were archived."""
+    return f"{PREFIX}archived_ids:{kind}"
 
 
 def round_state(round_id: str) -> str:
@@ -56,9 +86,49 @@ def round_state(round_id: str) -> str:
     return f"{PREFIX}round:{round_id}"
 
 
-def rankable(tenant: str) -> str:
-    """List: completion ids with n >= 2 that nobody has ranked yet, oldest first."""
-    return f"{PREFIX}rankable:{tenant}"
+def queue(tenant: str, task: str) -> str:
+    """Zset: completion id -> priority of what waits to be judged (feedback.labeling.queues)."""
+    return f"{PREFIX}queue:{task}:{tenant}"
+
+
+def queued(task: str, completion_id: str) -> str:
+    """Hash of one that waits: refs, wanted, judged, `seen:<labeler>`, `lease:<labeler>` -> unix s."""
+    return f"{PREFIX}queued:{task}:{completion_id}"
+
+
+def held(labeler: str, task: str) -> str:
+    """String with TTL: "<assignment id> <completion id>" that the labeler has on the screen."""
+    return f"{PREFIX}held:{task}:{labeler}"
+
+
+def assignment(assignment_id: str) -> str:
+    """String with TTL: what was given to whom; JSON (feedback.labeling.assignments)."""
+    return f"{PREFIX}assignment:{assignment_id}"
+
+
+def known_seen(labeler: str) -> str:
+    """Set: completion ids of the known answers that a labeler has been given."""
+    return f"{PREFIX}known_seen:{labeler}"
+
+
+def login_tries(name_hash: str) -> str:
+    """Counter with TTL: tries to log in under one name."""
+    return f"{PREFIX}login_tries:{name_hash}"
+
+
+def labeled_on(labeler: str, day: str) -> str:
+    """Counter with TTL: judgements of one labeler on one day, `2026-01-31` in UTC."""
+    return f"{PREFIX}labeled_on:{day}:{labeler}"
+
+
+def judged(labeler: str, what: str) -> str:
+    """String with TTL: id of a person's last judgement on these answers; `what` is a hash of them."""
+    return f"{PREFIX}judged:{labeler}:{what}"
+
+
+def undoable(labeler: str) -> str:
+    """List: the labeler's last ten judgements, newest first: feedback id and assignment as JSON."""
+    return f"{PREFIX}undoable:{labeler}"
 
 
 def stored(tenant: str) -> str:

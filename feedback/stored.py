@@ -5,6 +5,7 @@ Every function raises redis.RedisError while Redis is away.
 
 The log lists each chat completion in sorted sets: all of its tenant's, those of one model, those with one
 pair of metadata. A filter is an intersection of them, walked from the smallest, a bounded way per page.
+What has left Redis for the archive is in no list any more; by its id it can be read and erased.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from typing import cast
 
 import orjson
 
-from feedback import eventlog, keys
-from feedback.errors import NotFound, Unavailable
-from feedback.events import Completion
+from feedback import eventlog, keys, removal
+from feedback.archive import marks
+from feedback.archive.lookup import Found
+from feedback.errors import Conflict, NotFound, Unavailable
+from feedback.events import Completion, Event
 from feedback.journal import Journal
 
 _LOOK_AT = 2_000  # ids that one script looks at: about 2 ms in which Redis does nothing else
@@ -53,16 +56,25 @@ end
 return {found, ids[#ids] or '', #ids == tonumber(ARGV[5]) and 1 or 0}
 """
 
-# KEYS: index, replaced metadata, the sets that list the completion, the sets that shall. ARGV: id, mark of
-# an erased one, the replaced metadata that was read, the new, how many sets list it.
-# Returns 0 if it was changed or erased meanwhile.
+# KEYS: index, replaced metadata, marks of the archive, the sets that list the completion, the sets that
+# shall. ARGV: id, field of the mark, the replaced metadata that was read, the new, how many sets list it.
+# Returns 0 if it was changed or erased meanwhile, -1 if it is being archived.
 _REPLACE_METADATA = """
 local entry = redis.call('HGET', KEYS[1], ARGV[1])
-if not entry or entry == ARGV[2] then return 0 end
+if not entry or string.sub(entry, 1, 6) == 'erased' then return 0 end
 if (redis.call('HGET', KEYS[2], ARGV[1]) or '') ~= ARGV[3] then return 0 end
+local sealed = redis.call('HGET', KEYS[3], ARGV[2])
+if sealed then
+  local ms, number = string.match(entry, '(%d+)-(%d+)')
+  local sealed_ms, sealed_number = string.match(sealed, '(%d+)-(%d+)')
+  ms, sealed_ms = tonumber(ms), tonumber(sealed_ms)
+  if ms < sealed_ms or (ms == sealed_ms and tonumber(number) <= tonumber(sealed_number)) then
+    return -1
+  end
+end
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[4])
-for i = 3, #KEYS do
-  if i <= 2 + ARGV[5] then
+for i = 4, #KEYS do
+  if i <= 3 + ARGV[5] then
     redis.call('ZREM', KEYS[i], ARGV[1])
   else
     redis.call('ZADD', KEYS[i], 0, ARGV[1])
@@ -92,6 +104,15 @@ class Page:
     cursor: str | None  # `after` of the next page, also when this one holds nothing
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """A completion as it is now."""
+
+    event: Completion  # with the metadata it has now
+    replaced_metadata: bytes  # the value of STORED_METADATA that this was read from
+    archived_entry: str  # where the archive has it; "" if Redis does
+
+
 async def page(journal: Journal, query: Query, *, tenant: str) -> Page:
     """The completions of a tenant that a query asks for."""
     ids: list[str] = []
@@ -109,38 +130,46 @@ async def page(journal: Journal, query: Query, *, tenant: str) -> Page:
 
 
 async def find(journal: Journal, completion_id: str, *, tenant: str) -> Completion:
-    """A completion of either endpoint. Raises NotFound, for another tenant's as well."""
-    completion, _ = await _find(journal, completion_id, tenant=tenant, endpoints=("chat", "text"))
-    return completion
+    """A completion of either endpoint. Raises NotFound, for another tenant's as well; Unavailable."""
+    return (await _find(journal, completion_id, tenant=tenant, endpoints=("chat", "text"))).event
 
 
 async def get(journal: Journal, completion_id: str, *, tenant: str) -> Completion:
-    """One of them, with the metadata it has now. Raises NotFound, for another tenant's as well."""
-    completion, _ = await _find(journal, completion_id, tenant=tenant)
-    return completion
+    """One of them, with the metadata it has now. Raises NotFound, for another tenant's as well;
+    Unavailable."""
+    return (await _find(journal, completion_id, tenant=tenant)).event
 
 
 async def replace_metadata(
     journal: Journal, completion_id: str, metadata: Mapping[str, str], *, tenant: str
 ) -> Completion:
-    """Give it this metadata, and no other. Raises NotFound, Unavailable."""
+    """Give it this metadata, and no other. Raises NotFound, Unavailable; Conflict if it is archived."""
     for _ in range(_ATTEMPTS):
-        completion, replaced = await _find(journal, completion_id, tenant=tenant)
-        before = eventlog.listings(completion, completion.metadata)
-        after = eventlog.listings(completion, metadata)
-        names = (keys.index(Completion.kind), keys.STORED_METADATA, *before, *after)
+        known = await _find(journal, completion_id, tenant=tenant)
+        before = eventlog.listings(known.event, known.event.metadata)
+        after = eventlog.listings(known.event, metadata)
+        names = (
+            *(keys.index(Completion.kind), keys.STORED_METADATA, keys.ARCHIVE),
+            *(*before, *after),
+        )
         reply = journal.redis.eval(
             _REPLACE_METADATA,
             len(names),
             *names,
             completion_id,
-            eventlog.ERASED,
-            replaced,
+            marks.sealed_field(Completion.kind),
+            known.replaced_metadata,
             orjson.dumps(metadata),
             str(len(before)),
         )
-        if await cast("Awaitable[int]", reply):
-            return dataclasses.replace(completion, metadata=dict(metadata))
+        changed = await cast("Awaitable[int]", reply)
+        if changed < 0 or known.archived_entry:
+            raise Conflict(
+                f"{completion_id} is archived: it can be read and deleted, its metadata stays",
+                param="completion_id",
+            )
+        if changed:
+            return dataclasses.replace(known.event, metadata=dict(metadata))
     raise _busy(completion_id)
 
 
@@ -150,9 +179,14 @@ async def erase(journal: Journal, completion_id: str, *, tenant: str) -> None:
     What people said about it stays in the log; a snapshot leaves out what it cannot look up.
     """
     for _ in range(_ATTEMPTS):
-        completion, replaced = await _find(journal, completion_id, tenant=tenant)
+        known = await _find(journal, completion_id, tenant=tenant)
         await _forget_replays(journal, completion_id)
-        if await eventlog.erase_async(journal.redis, completion, replaced_metadata=replaced):
+        if await removal.erase_async(
+            journal.redis,
+            known.event,
+            replaced_metadata=known.replaced_metadata,
+            archived_entry=known.archived_entry,
+        ):
             journal.forget(completion_id)
             return
     raise _busy(completion_id)
@@ -186,22 +220,27 @@ async def _walk(
 
 async def _find(
     journal: Journal, completion_id: str, *, tenant: str, endpoints: Sequence[str] = ("chat",)
-) -> tuple[Completion, bytes]:
-    """A completion, and the value of STORED_METADATA that its metadata was read from."""
+) -> _Known:
     pipe = journal.redis.pipeline(transaction=False)
     pipe.hget(keys.index(Completion.kind), completion_id)
     pipe.hget(keys.STORED_METADATA, completion_id)
     entry, replaced = cast("list[bytes | None]", await pipe.execute())
-    if entry is None:  # unknown, or it waits in the outbox of this gateway
-        event = await journal.get(Completion.kind, completion_id)
-    else:
-        (event,) = await eventlog.at_entries(journal.redis, Completion.kind, [entry])
+    found: Found | None = None
+    event: Event | None = None
+    if entry is None or not eventlog.is_erased(entry):
+        found = await journal.find(Completion.kind, completion_id)
+        # What is unknown may wait in the outbox of this gateway.
+        event = found.event if found is not None else await journal.waiting(completion_id)
     is_theirs = (
         isinstance(event, Completion) and event.endpoint in endpoints and event.tenant == tenant
     )
     if not is_theirs or not isinstance(event, Completion):
         raise NotFound(f"there is no stored completion {completion_id}", param="completion_id")
-    return _with_metadata(event, replaced), replaced or b""
+    return _Known(
+        event=_with_metadata(event, replaced),
+        replaced_metadata=replaced or b"",
+        archived_entry=found.entry if found is not None and found.is_archived else "",
+    )
 
 
 async def _load(journal: Journal, ids: Sequence[str]) -> list[Completion]:

@@ -23,8 +23,11 @@ exchange         one request and its answer, until it is in the log
 streaming        server-sent events from an engine, rewritten on their way to a client
 openai_api       the routes /v1/chat/completions, /v1/completions, /v1/models, /v1/moderations
 candidate_sets   the route that samples several answers to a stored prompt, to be ranked
+supply           fills the labelers' queue: prompts that people asked, answered K times
 stored_completions  the routes of stored completions: list, retrieve, update, delete, messages
 admin            the routes of an operator: what serves, promote, roll back, keys, rounds
+erasures         end users' texts removed, and which versions were trained on them
+erasure_routes   the routes that erase an end user
 feedback_routes  the feedback package's routes: who may judge, who may label
 direct           the routes of the data path, called without FastAPI in between
 edge             what every request passes: size, ids, times, errors in OpenAI's shape
@@ -41,6 +44,8 @@ cli              the command line; every command imports what it needs when it r
 
 Sub-packages, each with a map of its own:
 
+playground/      the chat page at /
+console/         the operator's pages at /console
 stack/           `hone up`: every part of it on this machine, in one terminal
 in_vllm/         what runs inside vLLM's server
 schemas/         /openapi.json, and the shapes in it

@@ -15,17 +15,21 @@ from serving import (
     admin,
     candidate_sets,
     edge,
+    erasure_routes,
     feedback_routes,
     health,
     openai_api,
     otlp,
     stored_completions,
 )
+from serving.console import router as console
 from serving.direct import Direct
 from serving.gateway import Gateway, open_gateway
 from serving.idempotency import Idempotent
+from serving.playground import pages as playground
 from serving.schemas import document as api_document
 from serving.settings import ServingSettings
+from serving.supply import Supply
 from serving.webhooks import routes as webhook_routes
 
 
@@ -50,7 +54,8 @@ def create_app(
             # Most of what a request makes dies with it; looking for cycles every 700 objects took a
             # quarter of the CPU time at 64 requests at a time.
             gc.set_threshold(20_000, 20, 20)
-            yield
+            async with Supply(app.state.gateway):
+                yield
 
     app = FastAPI(title="hone", version=_version(), lifespan=lifespan)
 
@@ -60,16 +65,21 @@ def create_app(
 
     edge.install(app)
     data_path = openai_api.endpoints(gateway)
-    app.add_middleware(Direct, endpoints=data_path)
+    app.add_middleware(Direct, endpoints=data_path | feedback_routes.endpoints(gateway))
     app.add_middleware(Idempotent, gateway=gateway)
     app.add_middleware(edge.Edge, max_body_bytes=settings.max_body_bytes)
     if traces is not None:
         from serving.otel import Traced
 
         app.add_middleware(Traced, tracing=traces, paths=data_path)
-    for module in (openai_api, stored_completions, candidate_sets, admin, webhook_routes, health):
+    for module in (
+        *(openai_api, stored_completions, candidate_sets, admin, erasure_routes),
+        *(webhook_routes, health),
+    ):
         app.include_router(module.build_router(gateway))
     app.include_router(feedback_routes.build_router(gateway, settings))
+    app.include_router(console.build_router(gateway, settings))
+    app.include_router(playground.build_router(gateway, settings))
     app.openapi = api_document.document(app)  # type: ignore[method-assign]
     return app
 

@@ -12,7 +12,7 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Required, TypedDict, Unpack, cast
 
@@ -20,10 +20,12 @@ import redis
 import redis.asyncio
 
 from feedback import keys
-from feedback.errors import BadRequest, Forbidden, NotFound, Unauthorized
+from feedback.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized, Unavailable
 from feedback.events import new_id
 
 SCOPES = ("infer", "label", "admin")
+VISIT = "visit"  # what visitors of the playground may do; no key with a secret has it
+_PLAYGROUND = "playground"  # stands where other keys have the hash of their secret
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,31 @@ class ApiKey:
                 f"this key has no scope '{scopes[0]}', only {', '.join(self.scopes)}; "
                 f"ask the operator for one: `hone keys create --scope {scopes[0]}`"
             )
+
+    @property
+    def end_user(self) -> str | None:
+        """The only person this key may speak for; None: whoever the caller names."""
+        return None
+
+    @property
+    def holder(self) -> str:
+        """Whose limits and Idempotency-Keys count together."""
+        return self.id
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisitorKey(ApiKey):
+    """The playground's key in the hands of one visitor. Never stored."""
+
+    visitor: str  # vis_…
+
+    @property
+    def end_user(self) -> str:
+        return self.visitor
+
+    @property
+    def holder(self) -> str:
+        return f"{self.id}:{self.visitor}"
 
 
 class Terms(TypedDict, total=False):
@@ -89,6 +116,8 @@ def rotate_key(client: redis.Redis, key_id: str, *, grace_s: float) -> tuple[str
     record = next((r for _, r in entries if r.expires is None), None)
     if record is None:
         raise _no_such_key(key_id)
+    if VISIT in record.scopes:
+        raise BadRequest("the playground's key has no secret; revoking it ends all visits")
     secret = _new_secret()
     pipe = client.pipeline(transaction=True)
     pipe.hset(keys.API_KEYS, _digest(secret), _dump(record))
@@ -114,20 +143,58 @@ def revoke_key(client: redis.Redis, key_id: str) -> ApiKey:
     entries = _entries(client, key_id)
     if not entries:
         raise _no_such_key(key_id)
-    client.hdel(keys.API_KEYS, *(digest for digest, _ in entries))
+    pipe = client.pipeline(transaction=True)
+    pipe.hdel(keys.API_KEYS, *(digest for digest, _ in entries))
+    if VISIT in entries[0][1].scopes:
+        pipe.set(keys.PLAYGROUND_CLOSED, f"{time.time():.0f}")
+    pipe.execute()
     return entries[0][1]
+
+
+def playground_key(client: redis.Redis) -> ApiKey | None:
+    """The key on whose account visitors of the playground come, made when first asked for; None once
+    it was revoked."""
+    record = ApiKey(id=new_id("key_"), name="playground", scopes=(VISIT,), created=time.time())
+
+    def work(pipe: redis.client.Pipeline) -> None:
+        is_closed = pipe.exists(keys.PLAYGROUND_CLOSED)
+        pipe.multi()
+        if not is_closed:
+            pipe.hsetnx(keys.API_KEYS, _PLAYGROUND, _dump(record))
+        pipe.hget(keys.API_KEYS, _PLAYGROUND)
+
+    known = cast("list[bytes | None]", client.transaction(work, keys.PLAYGROUND_CLOSED))[-1]
+    return _load(known) if known else None
+
+
+def reopen_playground(client: redis.Redis) -> ApiKey:
+    """The playground's key, a new one if it was revoked."""
+    client.delete(keys.PLAYGROUND_CLOSED)
+    record = playground_key(client)
+    if record is None:
+        raise Conflict("somebody has just closed the playground again")
+    return record
 
 
 class Authenticator:
     """Knows every key by its hash. Refreshed with the registry; asks Redis about a new key."""
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        visitor_of: Callable[[str], str | None] | None = None,
+    ) -> None:
+        """`visitor_of` knows whose token of the playground a secret is; None: nobody visits."""
         self._redis = client
+        self._visitor_of = visitor_of
         self._stored: Mapping[bytes, bytes] | None = None
+        self._has_all = False  # every key was read once
         self._records: dict[str, ApiKey] = {}
 
     def update(self, stored: Mapping[bytes, bytes]) -> None:
         """Take over the whole hash of keys, as it is in Redis."""
+        self._has_all = True
         if stored == self._stored:
             return
         self._stored = stored
@@ -137,6 +204,10 @@ class Authenticator:
         """A key that is not revoked, by its id."""
         return next((record for record in self._records.values() if record.id == key_id), None)
 
+    def tenants(self) -> set[str]:
+        """Whose keys there are."""
+        return {record.tenant for record in self._records.values()}
+
     async def authenticate(self, authorization: str | None) -> ApiKey:
         """The key of an `Authorization: Bearer sk-…` header. Raises Unauthorized."""
         scheme, _, secret = (authorization or "").partition(" ")
@@ -145,7 +216,9 @@ class Authenticator:
         return await self.identify(secret.strip())
 
     async def identify(self, secret: str) -> ApiKey:
-        """The record of a key. Raises Unauthorized."""
+        """The record of a key. Raises Unauthorized; Unavailable where only Redis could know."""
+        if self._visitor_of is not None and (visitor := self._visitor_of(secret)) is not None:
+            return await self.visiting(visitor)
         digest = _digest(secret)
         record = self._records.get(digest) or await self._ask(digest)
         if record is None or (record.expires is not None and record.expires < time.time()):
@@ -154,12 +227,24 @@ class Authenticator:
             )
         return record
 
+    async def visiting(self, visitor: str) -> VisitorKey:
+        """The playground's key, in this visitor's hands. Raises Unauthorized once it is revoked."""
+        record = self._records.get(_PLAYGROUND) or await self._ask(_PLAYGROUND)
+        if record is None:
+            raise Unauthorized("the playground is closed", code="playground_closed")
+        return VisitorKey(**vars(record), visitor=visitor)
+
     async def _ask(self, digest: str) -> ApiKey | None:
         """A key that was made after the last refresh."""
         try:
             data = await cast("Awaitable[bytes | None]", self._redis.hget(keys.API_KEYS, digest))
-        except (redis.RedisError, OSError):
-            return None
+        except (redis.RedisError, OSError) as error:
+            if self._has_all:
+                return None
+            # This gateway has started while Redis is away. A 401 would tell a right key to give up.
+            raise Unavailable(
+                "no key can be looked up at the moment; try again soon", retry_after_s=2
+            ) from error
         if data is None:
             return None
         self._records[digest] = _load(data)

@@ -19,7 +19,7 @@ from serving.candidates import CHAT, TEXT
 from serving.field_checks import Check
 from serving.gateway import Gateway
 from serving.openai_api import complete
-from serving.request_fields import MAX_CHOICES, json_object
+from serving.request_fields import MAX_CHOICES, Asked, json_object
 from serving.routing import MODEL
 from serving.schemas.requests import CANDIDATES_SCHEMA
 
@@ -50,9 +50,8 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
         wanted = _wanted(await request.body())
         origin = await stored.find(gateway().journal, completion_id, tenant=key.tenant)
         shape = CHAT if origin.endpoint == CHAT.name else TEXT
-        body = orjson.dumps(_again(origin, wanted))
-        asked = shape.parse(body, max_tokens=gateway().settings.max_model_len)
-        return await complete(gateway(), shape, replace(asked, prompt_of=origin.id), key, request)
+        asked = again(origin, wanted, max_tokens=gateway().settings.max_model_len)
+        return await complete(gateway(), shape, asked, key, request)
 
     return router
 
@@ -68,11 +67,13 @@ def _wanted(body: bytes) -> dict[str, Any]:
     return wanted
 
 
-def _again(origin: Completion, wanted: Mapping[str, Any]) -> dict[str, Any]:
+def again(origin: Completion, wanted: Mapping[str, Any], *, max_tokens: int) -> Asked:
     """The stored request with what is wanted otherwise. The end user stays: their prompts are kept
-    together in training or in the held-out part."""
+    together in training or in the held-out part. Raises BadRequest."""
     request = {name: value for name, value in origin.request.items() if name != "seed"}
     if "max_tokens" in wanted:
         request.pop("max_completion_tokens", None)
         request.pop("min_tokens", None)
-    return {**request, **_DEFAULTS, **wanted, "user": origin.end_user, "store": True}
+    body = {**request, **_DEFAULTS, **wanted, "user": origin.end_user, "store": True}
+    shape = CHAT if origin.endpoint == CHAT.name else TEXT
+    return replace(shape.parse(orjson.dumps(body), max_tokens=max_tokens), prompt_of=origin.id)

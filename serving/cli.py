@@ -13,8 +13,13 @@ import typer
 
 from feedback.errors import HoneError
 from serving.bench import commands as bench_commands
+from serving.commands import data as data_commands
+from serving.commands import erase as erase_commands
 from serving.commands import keys as key_commands
+from serving.commands import label as label_commands
+from serving.commands import log as log_commands
 from serving.commands import policies as policy_commands
+from serving.commands import snapshots as snapshot_commands
 from serving.commands.options import AsJson, DataDir, Port
 from serving.webhooks import commands as webhook_commands
 
@@ -27,9 +32,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(key_commands.app, name="keys")
+app.add_typer(log_commands.app, name="log")
 app.add_typer(policy_commands.app, name="policies")
+app.add_typer(label_commands.app, name="label")
+app.add_typer(snapshot_commands.app, name="snapshot")
 app.add_typer(webhook_commands.app, name="webhooks")
 app.add_typer(bench_commands.app, name="bench")
+app.command()(data_commands.export)
+app.command("import")(data_commands.import_)
+app.command()(erase_commands.erase)
 
 
 def main() -> None:

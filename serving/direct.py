@@ -1,5 +1,5 @@
-"""The routes of the data path, called without FastAPI in between, which wraps every request five times
-and every write of a stream twice. FastAPI's own routes of the same paths
+"""The routes of the data path and of judgements, called without FastAPI in between, which wraps every
+request five times and every write of a stream twice. FastAPI's own routes of the same paths
 remain for the documentation; they call the same functions."""
 
 from __future__ import annotations

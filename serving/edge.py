@@ -100,8 +100,8 @@ def install(app: FastAPI) -> None:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             return respond(BadRequest(f"the body is no JSON: {first['ctx']['error']}"))
-        where = ".".join(str(step) for step in first["loc"] if step != "body")
-        body = _shape(f"{where}: {first['msg']}" if where else first["msg"], param=where or None)
+        where = ".".join(str(step) for step in first["loc"] if step not in ("body", "query"))
+        body = _shape(f"{where or 'the body'}: {first['msg']}", param=where or None)
         return JSONResponse(body, status_code=422, headers={"x-should-retry": "false"})
 
     @app.exception_handler(HTTPException)

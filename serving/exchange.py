@@ -10,10 +10,11 @@ from typing import Any
 
 import redis
 
-from feedback import keys
 from feedback.errors import Unavailable
-from feedback.events import Completion, new_id
+from feedback.events import Completion, new_id, uuid_of
 from feedback.journal import Journal
+from feedback.labeling.given import visible_choices
+from feedback.labeling.queues import Queues, Task
 from serving import tracing
 from serving.auth import ApiKey
 from serving.candidates import Draft, Shape
@@ -41,6 +42,7 @@ class Exchange:
         target: Target,
         key: ApiKey,
         journal: Journal,
+        queues: Queues | None,  # None: the answers are not offered to labelers
         screen: Screen,
         metrics: Metrics,
     ) -> None:
@@ -50,7 +52,7 @@ class Exchange:
         self.prompt_ids: list[int] | None = None
         self.prompt_scores: dict[str, float] = {}
         self.metrics = metrics
-        self._journal, self._screen = journal, screen
+        self._journal, self._queues, self._screen = journal, queues, screen
         self._created, self._started = time.time(), time.perf_counter()
         self.span = tracing.current()  # the request's
 
@@ -63,6 +65,7 @@ class Exchange:
         headers = {
             "x-policy-version": self.target.version,
             "x-policy-digest": self.target.record.digest,
+            "x-inference-id": uuid_of(self.id) or self.id,  # what TensorZero's client calls it
         }
         if self.target.alias is not None:
             headers["x-policy-alias"] = self.target.alias
@@ -151,8 +154,8 @@ class Exchange:
         except redis.RedisError as error:
             log.error("the log takes nothing: %s", error)
             raise Unavailable("the answer cannot be kept at the moment", retry_after_s=5) from error
-        if is_complete and sum(not choice.blocked for choice in record.choices) >= 2:
-            _later(_offer_for_ranking(self._journal, record))
+        if is_complete and self._queues is not None and len(visible_choices(record)) >= 2:
+            _later(_offer_for_judging(self._queues, record))
 
     def _record(self, upstream: Upstream, *, is_complete: bool) -> Completion:
         first = upstream.version or self.target.version
@@ -169,7 +172,7 @@ class Exchange:
             version_last=upstream.version_last or first,
             digest=self.target.record.digest,
             latency_ms=self.elapsed_s * 1e3,
-            end_user=self.asked.end_user,
+            end_user=self.key.end_user or self.asked.end_user,
             metadata=self.asked.metadata,
             prompt_of=self.asked.prompt_of,
             moderation={
@@ -191,9 +194,11 @@ def _later(errand: Coroutine[Any, Any, None]) -> None:
     task.add_done_callback(_errands.discard)
 
 
-async def _offer_for_ranking(journal: Journal, record: Completion) -> None:
+async def _offer_for_judging(queues: Queues, record: Completion) -> None:
+    """Two answers are compared, more are ranked."""
+    task: Task = "compare" if len(visible_choices(record)) == 2 else "rank"
     try:
-        await journal.redis.rpush(keys.rankable(record.tenant), record.id)
+        await queues.offer(task, record.id, tenant=record.tenant)
     except (redis.RedisError, OSError) as error:
         # The completion is in the log; it is just not offered to labelers.
-        log.warning("a candidate set is not offered for ranking: %s: %s", record.id, error)
+        log.warning("a candidate set is not offered to labelers: %s: %s", record.id, error)

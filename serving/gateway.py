@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,13 @@ import aiohttp
 import redis
 from starlette.requests import Request
 
-from feedback.assignments import Assignments
 from feedback.connection import connect
 from feedback.events import audit
 from feedback.intake import Intake
 from feedback.journal import Journal
+from feedback.labeling.aftermath import Aftermath
+from feedback.labeling.assignments import Assignments, Mix
+from feedback.labeling.labelers import Labelers, Screening
 from feedback.settings import FeedbackSettings
 from moderation.client import ModerationClient
 from moderation.settings import ModerationSettings
@@ -25,8 +27,9 @@ from serving.auth import ApiKey, Authenticator
 from serving.edge import add_headers
 from serving.engines import Engine
 from serving.fleet import Fleet
-from serving.limits import Allowance, Limits, RateLimiter
+from serving.limits import OF_A_VISITOR, Allowance, Limits, RateLimiter
 from serving.metrics import Metrics
+from serving.playground.visits import Visits
 from serving.refresh import Refresher
 from serving.registry import Registry
 from serving.rollouts import Rollouts
@@ -57,6 +60,7 @@ class Gateway:
     moderation: ModerationClient
     screen: Screen
     metrics: Metrics
+    labelers: Labelers
     assignments: Assignments
     intake: Intake
 
@@ -64,31 +68,46 @@ class Gateway:
         """Who sends this request, with one of these scopes. Raises Unauthorized, Forbidden, TooManyRequests."""
         key = await self.authenticator.authenticate(request.headers.get("authorization"))
         key.require(*scopes)
-        limit = self.limits_of(key).requests_per_minute
-        allowance = self.limiter.admit(key.id, limit=limit, now=time.time())
-        add_headers(request.scope, allowance.headers())
+        now = time.time()
+        allowances = [
+            self.limiter.admit(holder, limit=limits.requests_per_minute, now=now)
+            for holder, limits in self._limits(key).items()
+        ]
+        add_headers(request.scope, allowances[0].headers())
         return key
 
     def begin(self, key: ApiKey) -> Allowance:
         """An answer for this key is under way, until `end`. Raises TooManyRequests."""
-        return self.limiter.begin(key.id, limits=self.limits_of(key), now=time.time())
+        now = time.time()
+        allowances = []
+        with ExitStack() as undo:
+            for holder, limits in self._limits(key).items():
+                allowances.append(self.limiter.begin(holder, limits=limits, now=now))
+                undo.callback(self.limiter.end, holder, tokens=0, now=now)
+            undo.pop_all()
+        return allowances[0]
 
     def end(self, key: ApiKey, *, tokens: int) -> None:
         """It has ended, and took so many tokens."""
-        self.limiter.end(key.id, tokens=tokens, now=time.time())
+        for holder in self._limits(key):
+            self.limiter.end(holder, tokens=tokens, now=time.time())
 
     async def audit(self, actor: str, action: str, **detail: Any) -> None:
         """Put a change by an operator into the log."""
         await self.journal.append(audit(actor, action, **detail))
 
-    def limits_of(self, key: ApiKey) -> Limits:
-        """What a key may use, where it says nothing itself the settings' defaults."""
+    def _limits(self, key: ApiKey) -> dict[str, Limits]:
+        """What it counts against, the narrowest first, so that one visitor who is refused uses up
+        nothing of the others. Where the key says nothing itself the settings' defaults."""
         default = self.settings
-        return Limits(
+        of_key = Limits(
             requests_per_minute=key.requests_per_minute or default.default_requests_per_minute,
             tokens_per_minute=key.tokens_per_minute or default.default_tokens_per_minute,
             max_concurrent=key.max_concurrent or default.default_max_concurrent,
         )
+        if key.end_user is None:
+            return {key.id: of_key}
+        return {key.holder: OF_A_VISITOR, key.id: of_key}
 
 
 @asynccontextmanager
@@ -114,10 +133,14 @@ async def open_gateway(
         journal = Journal(feedback_settings)
         await journal.start()
         stack.push_async_callback(journal.close)
-        assignments = Assignments(journal, lease_s=feedback_settings.lease_s)
+        assignments, labelers = _labeling(journal, feedback_settings)
         metrics = Metrics()
         metrics.outbox_depth.set_function(journal.depth)
-        authenticator = Authenticator(journal.redis)
+        visits = Visits(secret=settings.engine_token)
+        authenticator = Authenticator(
+            journal.redis,
+            visitor_of=visits.visitor_of if settings.playground != "off" else None,
+        )
         limiter = RateLimiter(share_without_redis=settings.limit_share_without_redis)
         refresher = Refresher(client, authenticator=authenticator, limiter=limiter, metrics=metrics)
         await refresher.start(journal.redis)
@@ -172,6 +195,20 @@ async def open_gateway(
             moderation=moderation,
             screen=screen,
             metrics=metrics,
+            labelers=labelers,
             assignments=assignments,
-            intake=Intake(journal, assignments),
+            intake=Intake(journal, Aftermath(journal, assignments, labelers)),
         )
+
+
+def _labeling(journal: Journal, settings: FeedbackSettings) -> tuple[Assignments, Labelers]:
+    mix = Mix(
+        known=settings.known_share,
+        at_random=settings.random_share,
+        own_prompts=settings.own_prompt_share,
+    )
+    screening = Screening(
+        num_items=settings.screening_items, min_agreement=settings.screening_agreement
+    )
+    assignments = Assignments(journal, lease_s=settings.lease_s, mix=mix)
+    return assignments, Labelers(journal.redis, screening=screening)

@@ -37,7 +37,10 @@ _PATHS = (
 _KEPT_S = 86_400
 _MAX_KEPT_BYTES = 1_000_000
 _PASSING = (401, 403, 409, 429, 499)  # answers that say nothing of the request itself
-_HEADERS = (b"content-type", b"x-policy-version", b"x-policy-digest", b"x-policy-alias")
+_HEADERS = (
+    *(b"content-type", b"x-inference-id"),
+    *(b"x-policy-version", b"x-policy-digest", b"x-policy-alias"),
+)
 _AWAY = (redis.RedisError, OSError)
 # As our own JSON has it. Within a text the quotes are escaped; a tool call's id has another form.
 _COMPLETION_ID = re.compile(rb'"id":"(chatcmpl-[0-9a-z]{26})"')
@@ -86,7 +89,7 @@ class Idempotent:
         """The Redis key of this Idempotency-Key. Raises Unauthorized."""
         authorization = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
         api_key = await self._gateway().authenticator.authenticate(authorization)
-        return keys.idempotency(api_key.id, hashlib.sha256(asked).hexdigest())
+        return keys.idempotency(api_key.holder, hashlib.sha256(asked).hexdigest())
 
     async def _mark(self, name: str, digest: bytes) -> dict[bytes, bytes] | None:
         """None when this request is the first; else what is kept of it."""

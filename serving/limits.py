@@ -31,6 +31,10 @@ class Limits:
     max_concurrent: int  # answers under way
 
 
+# Of one visitor of the playground, beside what all of them may use together: the playground key's.
+OF_A_VISITOR = Limits(requests_per_minute=60, tokens_per_minute=100_000, max_concurrent=4)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Allowance:
     """What is left of a key's limit, for the x-ratelimit headers."""

@@ -25,7 +25,7 @@ from starlette.responses import Response
 
 from feedback.errors import BadRequest, HoneError, NotFound
 from serving import logs, tracing
-from serving.auth import ApiKey
+from serving.auth import VISIT, ApiKey
 from serving.candidates import CHAT, TEXT, Shape
 from serving.direct import Endpoint
 from serving.edge import add_headers
@@ -69,7 +69,7 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
     @router.get("/models")
     async def models(request: Request) -> dict[str, Any]:
         """The aliases and versions that `model` may name."""
-        await gateway().identify(request, "infer")
+        await gateway().identify(request, "infer", VISIT)
         return {"object": "list", "data": _models(gateway().refresher.live)}
 
     @router.get("/models/{model}")
@@ -101,7 +101,7 @@ async def _complete_at(
 
 async def _complete(gateway: Gateway, shape: Shape, request: Request) -> Response:
     try:
-        key = await gateway.identify(request, "infer")
+        key = await gateway.identify(request, "infer", VISIT)
         asked = shape.parse(await request.body(), max_tokens=gateway.settings.max_model_len)
     except HoneError as error:
         _count_refused(gateway, shape, "", error)
@@ -122,6 +122,7 @@ async def complete(
             target=which(),
             key=key,
             journal=gateway.journal,
+            queues=gateway.assignments.queues,
             screen=gateway.screen,
             metrics=gateway.metrics,
         )
@@ -180,6 +181,12 @@ async def _open_stream(
 async def _answer(
     gateway: Gateway, exchange: Exchange, which: Which, ending: ExitStack
 ) -> Response:
+    body = await answer(gateway, exchange, which)
+    return Response(orjson.dumps(body), media_type=_JSON, headers=exchange.headers())
+
+
+async def answer(gateway: Gateway, exchange: Exchange, which: Which) -> dict[str, Any]:
+    """Steps 3 to 6 for an answer that is not streamed. Raises HoneError."""
     upstream = await _open(gateway, exchange, which)
     try:
         answer = upstream.json()
@@ -198,9 +205,7 @@ async def _answer(
         "choices": [_choice(exchange, choice) for choice in answer["choices"]],
         "usage": answer.get("usage"),
     }
-    return Response(
-        orjson.dumps(exchange.stamp(body)), media_type=_JSON, headers=exchange.headers()
-    )
+    return exchange.stamp(body)
 
 
 def _choice(exchange: Exchange, choice: dict[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,11 @@ class ServingSettings(BaseSettings):
         repr=False,
         description="Shared secret of gateway, workers and engines; 16 characters or more.",
     )
+    playground: Literal["auto", "open", "key", "off"] = Field(
+        default="auto",
+        description="The chat page at /: `open` to everybody who reaches it, only with an API `key`, or "
+        "`off`. `auto`: open on this machine (a loopback address, in the browser too), else `key`.",
+    )
     moderation_url: str = Field(
         default="http://127.0.0.1:8200", description="The moderation server."
     )

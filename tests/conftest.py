@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,9 @@ import pytest
 import redis
 
 from tests.small_disk import SmallDisk, mounted
+
+# Gateways of the tests ask the engine for nothing of their own accord; tests/serving/test_supply.py has it done.
+os.environ.setdefault("HONE_FEEDBACK_SUPPLY_TARGET", "0")
 
 
 def free_port() -> int:

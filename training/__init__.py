@@ -9,11 +9,13 @@ tasks         Celery: tick, run_round
 job           what a step works on, and whether it still may
 step          python -m training.step: one step of a round in its own process
 data          a snapshot and pretraining text as token groups
+texts         token ids of texts that a snapshot holds without them
 batches       prompts with their answers laid out for forward passes
 models        policy, reference, value and reward on one frozen base
 logprobs      log-probabilities without full logits
 losses        eq. 1, PPO, value, KL reward, GAE: pure
 reward        the K-wise reward model
+uncertainty   what the reward model is least sure of is labeled first
 rollouts      answers sampled by the engines over HTTP
 samplers      where PPO's episodes come from, under ever new names
 experience    sampled answers with scores, values and advantages
@@ -21,7 +23,6 @@ learner       PPO-ptx's update: two gradients, one optimizer step
 ppo           the loop: sample, score, check, update
 evidence      measures a candidate against the incumbent
 gate          may it be published? pure
-intervals     how sure a figure is
 checkpoint    state on disk, whole or not at all
 curves        metrics.jsonl of a round
 publish       a candidate that passed the gate becomes a version and goes live

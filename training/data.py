@@ -1,6 +1,6 @@
 """What a snapshot holds, and pretraining text, as token groups.
 
-A snapshot's JSONL is written by feedback.snapshot; rows that do not fit the recipe's context are
+A snapshot's JSONL is written by feedback.snapshots; rows that do not fit the recipe's context are
 dropped, as the paper drops prompts over 1k tokens.
 """
 
@@ -10,15 +10,16 @@ import json
 import pydoc_data.topics
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from feedback.errors import Unprocessable
 from training.batches import Group
+from training.texts import Texts
 
-Split = Literal["train", "heldout"]
+Split = Literal["train", "validation", "heldout"]
 Tokenize = Callable[[str], Sequence[int]]
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ class Ranking:
     id: str
     group: Group
     ranks: tuple[int, ...]  # 1 is best, equal ranks are ties
+    weight: float = 1.0  # 0 to 1: how far the labeler is trusted
 
     @property
     def num_comparisons(self) -> int:
@@ -46,43 +48,55 @@ class Prompt:
     text: str
 
 
-def read_rankings(snapshot: Path, *, split: Split, max_tokens: int) -> list[Ranking]:
-    """Rankings of one split that hold a comparison and whose answers fit the context."""
+def read_rankings(
+    snapshot: Path, *, split: Split, max_tokens: int, texts: Texts | None = None
+) -> list[Ranking]:
+    """Rankings of one split that hold a comparison and whose answers fit the context.
+
+    Without `texts`, rows whose personal data was masked are left out: they hold no token ids.
+    """
     found = []
     for row in _lines(snapshot / "rankings.jsonl"):
-        answers = tuple(tuple(completion["token_ids"]) for completion in row["completions"])
-        prompt = tuple(row["prompt_ids"])
-        fits = all(answers) and prompt and len(prompt) + max(map(len, answers)) <= max_tokens
-        if row["split"] != split or not fits:
+        if row["split"] != split:
+            continue
+        prompt = _prompt_ids(row, texts)
+        answers = tuple(_answer_ids(answer, texts) for answer in row["completions"])
+        if not (prompt and all(answers) and len(prompt) + max(map(len, answers)) <= max_tokens):
             continue
         ranking = Ranking(
             id=row["id"],
             group=Group(prompt_ids=prompt, answers=answers),
             ranks=tuple(row["ranks"]),
+            weight=row.get("weight", 1.0),
         )
         if ranking.num_comparisons:
             found.append(ranking)
     return found
 
 
-def read_prompts(snapshot: Path, *, split: Split, max_tokens: int) -> list[Prompt]:
+def read_prompts(
+    snapshot: Path, *, split: Split, max_tokens: int, texts: Texts | None = None
+) -> list[Prompt]:
     """Prompts of one split that leave room for an answer, `max_tokens` long at most."""
-    return [
-        Prompt(id=row["id"], ids=tuple(row["prompt_ids"]), text=row.get("prompt_text", ""))
-        for row in _lines(snapshot / "prompts.jsonl")
-        if row["split"] == split and 0 < len(row["prompt_ids"]) <= max_tokens
-    ]
+    rows = (row for row in _lines(snapshot / "prompts.jsonl") if row["split"] == split)
+    prompts = (
+        Prompt(id=row["id"], ids=_prompt_ids(row, texts), text=row.get("prompt_text", ""))
+        for row in rows
+    )
+    return [prompt for prompt in prompts if 0 < len(prompt.ids) <= max_tokens]
 
 
 def read_demonstrations(
-    snapshot: Path, *, tokenize: Tokenize, eos_id: int, max_tokens: int
+    snapshot: Path, *, split: Split, max_tokens: int, texts: Texts
 ) -> list[Group]:
     """What people wrote themselves, each as the one answer to its prompt, with an EOS."""
     found = []
     for row in _lines(snapshot / "demonstrations.jsonl"):
-        answer = (*tokenize(row["completion_text"]), eos_id)
-        if row["prompt_ids"] and len(row["prompt_ids"]) + len(answer) <= max_tokens:
-            found.append(Group(prompt_ids=tuple(row["prompt_ids"]), answers=(answer,)))
+        if row["split"] != split:
+            continue
+        prompt, answer = _prompt_ids(row, texts), (*texts.ids(row["completion_text"]), texts.eos_id)
+        if prompt and len(prompt) + len(answer) <= max_tokens:
+            found.append(Group(prompt_ids=prompt, answers=(answer,)))
     return found
 
 
@@ -124,6 +138,18 @@ def choose(items: Sequence[T], *, count: int, seed: int, turn: int) -> list[T]:
         chosen += [items[i] for i in order[offset : offset + count - len(chosen)]]
         position = turn * count + len(chosen)
     return chosen
+
+
+def _prompt_ids(row: Mapping[str, Any], texts: Texts | None) -> tuple[int, ...]:
+    if row["prompt_ids"] is not None:
+        return tuple(row["prompt_ids"])
+    return texts.prompt_ids(row) if texts is not None else ()
+
+
+def _answer_ids(answer: Mapping[str, Any], texts: Texts | None) -> tuple[int, ...]:
+    if answer["token_ids"] is not None:
+        return tuple(answer["token_ids"])
+    return texts.answer_ids(answer) if texts is not None else ()
 
 
 def _texts(path: Path | None) -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
+from feedback.quality.intervals import Estimate, mean, share
 from moderation.client import ModerationClient
 from serving import artifact
 from serving.settings import ServingSettings
@@ -26,11 +27,11 @@ from training.curves import Curves
 from training.data import Prompt, choose, read_pretraining, read_prompts
 from training.experience import response_logprobs
 from training.gate import Evidence, judge
-from training.intervals import Estimate, mean, share
 from training.job import Job
 from training.learner import pretraining_losses
 from training.models import POLICY, REFERENCE, REWARD, SharedModel
 from training.rollouts import EngineRollouts, Rollout, Served
+from training.texts import Texts
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -225,7 +226,12 @@ def _load(job: Job, candidate: Path) -> SharedModel:
 
 def _heldout_prompts(job: Job) -> list[Prompt]:
     room = job.recipe.model.max_sequence_tokens - job.recipe.ppo.response_tokens
-    prompts = read_prompts(job.folder / "snapshot", split="heldout", max_tokens=room)
+    prompts = read_prompts(
+        job.folder / "snapshot",
+        split="heldout",
+        max_tokens=room,
+        texts=Texts(Path(job.plan.base_model)),
+    )
     count = min(job.recipe.gate.num_prompts, len(prompts))
     return choose(prompts, count=count, seed=job.plan.seed, turn=0)
 

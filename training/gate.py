@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from feedback.quality.intervals import Estimate
 from training.config import GateRecipe
-from training.intervals import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,7 @@ from training.learner import Learner
 from training.models import POLICY, REFERENCE, REWARD, VALUE, SharedModel
 from training.rollouts import EngineRollouts, Rollout
 from training.samplers import EngineSampler, Sampler
+from training.texts import Texts
 
 CANDIDATE = "candidate"
 _GAP_PROMPTS = 64  # answers of the reference that the engine's gap is measured on, at the start
@@ -273,7 +274,12 @@ def _load(job: Job) -> SharedModel:
 
 def _prompts(job: Job) -> list[Prompt]:
     room = job.recipe.model.max_sequence_tokens - job.recipe.ppo.response_tokens
-    prompts = read_prompts(job.folder / "snapshot", split="train", max_tokens=room)
+    prompts = read_prompts(
+        job.folder / "snapshot",
+        split="train",
+        max_tokens=room,
+        texts=Texts(Path(job.plan.base_model)),
+    )
     if not prompts:
         raise Unprocessable("the snapshot holds no prompt that leaves room for an answer")
     return prompts

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoTokenizer
 
 from feedback.errors import Unprocessable
-from training import checkpoint, models
+from feedback.quality.intervals import Estimate, share
+from training import checkpoint, models, uncertainty
 from training.batches import Group, Packed, pack, passes, rectangle
 from training.config import Readout, RewardRecipe
 from training.curves import Curves
 from training.data import Ranking, choose, read_demonstrations, read_rankings
-from training.intervals import Estimate, share
 from training.job import Job
 from training.losses import comparisons, ranking_loss
 from training.models import REWARD, SharedModel
+from training.texts import Texts
 
 ADAPTER = "adapter"
 HEAD = "head.safetensors"
@@ -41,8 +42,9 @@ def run(job: Job) -> dict[str, Any]:
     """Train the round's reward model, from its last checkpoint if there is one; returns the report."""
     folder = job.step_folder("reward")
     snapshot, limit = job.folder / "snapshot", job.recipe.model.max_sequence_tokens
-    train = read_rankings(snapshot, split="train", max_tokens=limit)
-    heldout = read_rankings(snapshot, split="heldout", max_tokens=limit)
+    texts = Texts(Path(job.plan.base_model))
+    train = read_rankings(snapshot, split="train", max_tokens=limit, texts=texts)
+    heldout = read_rankings(snapshot, split="heldout", max_tokens=limit, texts=texts)
     if not train:
         raise Unprocessable("the snapshot holds no ranking with a winner; collect more judgements")
     model = models.load(
@@ -56,7 +58,7 @@ def run(job: Job) -> dict[str, Any]:
     curves = Curves(job.folder / "metrics.jsonl", step="reward")
     _train(trainer, job, folder, curves)
 
-    anchors = _anchors(job, train)
+    anchors = _anchors(job, train, texts)
     readout = job.recipe.reward.readout
     shift = normalise(model, anchors, readout=readout, has_unit_std=job.recipe.reward.has_unit_std)
     accuracy = heldout_accuracy(model, heldout, readout=readout)
@@ -74,6 +76,7 @@ def run(job: Job) -> dict[str, Any]:
     curves.append(trainer.num_steps, {"reward/accuracy": accuracy.value})
     save(model, folder)
     checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1))
+    uncertainty.prioritise(partial(score_groups, model, readout=readout), max_tokens=limit)
     return report
 
 
@@ -120,7 +123,9 @@ class RewardTrainer:
             scores_CK, ranks_CK = _by_ranking(
                 score(self._model, packed, readout=self._recipe.readout), part
             )
-            part_loss = ranking_loss(scores_CK, ranks_CK=ranks_CK).sum() / len(batch)
+            weights_C = torch.tensor([r.weight for r in part], device=scores_CK.device)
+            losses_C = weights_C * ranking_loss(scores_CK, ranks_CK=ranks_CK)
+            part_loss = losses_C.sum() / len(batch)
             part_loss.backward()
             loss += part_loss.item()
             num_right += _num_right(scores_CK.detach(), ranks_CK).sum().item()
@@ -248,14 +253,13 @@ def _train(trainer: RewardTrainer, job: Job, folder: Path, curves: Curves) -> No
             trainer.save(folder)
 
 
-def _anchors(job: Job, train: Sequence[Ranking]) -> list[Group]:
+def _anchors(job: Job, train: Sequence[Ranking], texts: Texts) -> list[Group]:
     """Whose mean score is 0: demonstrations, else the answers that were ranked."""
-    tokenizer = AutoTokenizer.from_pretrained(job.plan.base_model)
     demonstrations = read_demonstrations(
         job.folder / "snapshot",
-        tokenize=lambda text: tokenizer(text, add_special_tokens=False)["input_ids"],
-        eos_id=tokenizer.eos_token_id,
+        split="train",
         max_tokens=job.recipe.model.max_sequence_tokens,
+        texts=texts,
     )
     return demonstrations or [r.group for r in train]
 

@@ -22,6 +22,7 @@ import redis
 from feedback import eventlog, keys
 from feedback.errors import Conflict, Unavailable
 from feedback.events import Feedback, RoundChanged, new_id
+from feedback.history import History
 from serving.registry import PRODUCTION, Registry
 from serving.settings import ServingSettings
 from training.settings import TrainingSettings
@@ -79,11 +80,20 @@ class Rounds:
         return found.decode() if found else None
 
     def new_judgements(self) -> int:
-        """How many judgements no snapshot has seen."""
-        trained = cast("bytes | None", self.redis.get(keys.JUDGEMENTS_TRAINED))
-        return eventlog.count_after(
-            self.redis, Feedback.kind, after=trained.decode() if trained else "-"
-        )
+        """How many judgements no snapshot has seen. Each is read once, when it is new: not all of them
+        every time."""
+        trained = cast("bytes | None", self.redis.get(keys.JUDGEMENTS_TRAINED)) or b"-"
+        counted = cast("dict[bytes, bytes]", self.redis.hgetall(keys.JUDGEMENTS_COUNTED))
+        count, last = 0, trained.decode()
+        if counted.get(b"since") == trained:
+            count, last = int(counted[b"count"]), counted[b"through"].decode()
+        num_before = count
+        for entry, _ in History(self.redis).read(Feedback.kind, after=last):
+            count, last = count + 1, entry
+        if count > num_before:
+            seen: dict[Any, Any] = {"since": trained, "through": last, "count": count}
+            self.redis.hset(keys.JUDGEMENTS_COUNTED, mapping=seen)
+        return count
 
     def start(self, *, recipe: str | None = None, reason: str) -> str:
         """Begin a round. Raises Conflict when one is under way or learning is paused."""

@@ -29,13 +29,21 @@ _NICENESS = 10  # on a shared machine people's answers come first
 
 def run_snapshot(job: Job) -> bool:
     """The round's dataset."""
-    from feedback import snapshot
     from feedback.connection import connect
+    from feedback.history import History
+    from feedback.quality.report import frozen_weights
     from feedback.settings import FeedbackSettings
+    from feedback.snapshots import builder, people, rules
 
-    client = connect(FeedbackSettings().redis_url)
+    settings = FeedbackSettings()
     folder = job.step_folder("snapshot")
-    snapshot.write(client, folder, heldout_share=job.recipe.data.heldout_share)
+    with connect(settings.redis_url) as client:
+        builder.create(
+            History(client),
+            folder,
+            rules=rules.from_settings(settings, heldout_share=job.recipe.data.heldout_share),
+            people=people.read(client, weights=frozen_weights(client, folder)),
+        )
     return True
 
 

@@ -7,6 +7,9 @@ broker's visibility timeout nor `reject_on_worker_lost` can start a round twice 
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from typing import Any, cast
 
@@ -14,7 +17,9 @@ from celery import Celery
 from celery.signals import worker_shutdown
 
 from feedback import keys
+from feedback.archive import held
 from feedback.connection import connect
+from feedback.erasure import requests
 from feedback.settings import FeedbackSettings
 from serving.settings import ServingSettings
 from serving.webhooks.delivery import Deliverer
@@ -25,6 +30,10 @@ from training.settings import TrainingSettings
 
 TICK_S = 3.0
 WEBHOOKS_S = 5.0
+ARCHIVE_S = 60.0
+ERASE_S = 5.0
+OWN_FIGURES_S = 120.0
+_ARCHIVER = "feedback.archive.process"
 _QUEUED_S = 20  # a message for the train worker that was not taken in this time is sent again
 
 app = Celery("hone", broker=FeedbackSettings().redis_url)
@@ -34,7 +43,10 @@ app.conf.update(
     task_ignore_result=True,
     task_acks_late=False,
     task_default_queue="control",
-    task_routes={"training.tasks.run_round": {"queue": "train"}},
+    task_routes={
+        "training.tasks.run_round": {"queue": "train"},
+        "training.tasks.create_snapshot": {"queue": "train"},
+    },
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
@@ -47,11 +59,27 @@ app.conf.update(
             "schedule": WEBHOOKS_S,
             "options": {"expires": WEBHOOKS_S},
         },
+        "archive": {
+            "task": "training.tasks.archive",
+            "schedule": ARCHIVE_S,
+            "options": {"expires": ARCHIVE_S},
+        },
+        "erase": {
+            "task": "training.tasks.erase",
+            "schedule": ERASE_S,
+            "options": {"expires": ERASE_S},
+        },
+        "own_figures": {
+            "task": "training.tasks.own_figures",
+            "schedule": OWN_FIGURES_S,
+            "options": {"expires": OWN_FIGURES_S},
+        },
     },
     timezone="UTC",
 )
 
 _deliverer = Deliverer(FeedbackSettings().redis_url)
+_children: dict[str, subprocess.Popen[bytes]] = {}  # module -> the last process that ran it
 
 
 def open_rounds() -> Rounds:
@@ -90,9 +118,39 @@ def deliver_webhooks() -> None:
     _deliverer.ensure_running()
 
 
+@app.task(name="training.tasks.archive")
+def archive() -> None:
+    """Old events leave Redis, and what is erased its files: by a process of its own, which `tick` does
+    not wait for. It begins with what a killed one left, so one runs at the start, whether it is time or
+    not."""
+    settings = FeedbackSettings()
+    with connect(settings.redis_url) as client:
+        is_time = held.is_time(client, settings, now=time.time())
+    if is_time or _ARCHIVER not in _children or _children[_ARCHIVER].poll() != 0:
+        _ensure_running(_ARCHIVER)
+
+
+@app.task(name="training.tasks.erase")
+def erase() -> None:
+    """Carry out the erasures that were asked for."""
+    with connect(FeedbackSettings().redis_url) as client:
+        is_any_queued = requests.is_any_queued(client)
+    if is_any_queued:
+        _ensure_running("serving.erasures")
+
+
+def _ensure_running(module: str) -> None:
+    if module not in _children or _children[module].poll() is not None:
+        _children[module] = subprocess.Popen([sys.executable, "-m", module])
+
+
 @worker_shutdown.connect
-def _stop_delivering(**_signal: Any) -> None:
+def _stop_others(**_signal: Any) -> None:
     _deliverer.stop()
+    for child in _children.values():
+        if child.poll() is None:
+            child.kill()  # the next one goes on
+            child.wait()
 
 
 @app.task(name="training.tasks.run_round", bind=True)
@@ -101,3 +159,16 @@ def run_round(_task: Any, round_id: str) -> None:
     rounds = open_rounds()
     rounds.redis.delete(keys.ROUND_QUEUED)
     worker.run(rounds, round_id)
+
+
+@app.task(name="training.tasks.create_snapshot")
+def create_snapshot(
+    name: str, *, heldout_share: float = 0.2, validation_share: float = 0.0
+) -> None:
+    """Freeze everything said up to now, in a process of its own. `name` makes a message that comes twice
+    harmless: the second one finds the snapshot made."""
+    shares = ("--heldout-share", str(heldout_share), "--validation-share", str(validation_share))
+    command = [sys.executable, "-m", "training", "snapshot", "create", "--name", name, *shares]
+    redis_url = {"HONE_FEEDBACK_REDIS_URL": FeedbackSettings().redis_url}
+    data = ("--data", str(ServingSettings().data_dir))
+    subprocess.run([*command, *data], check=True, env=os.environ | redis_url)

@@ -3,10 +3,17 @@
 commands  the command line
 gateway   the gateway on one core before a mock upstream, beside going direct and LiteLLM
 engine    a running stack: vLLM direct and through its gateway
+feedback  judgements that one gateway takes, beside appending to the log alone
 swap      a running stack: versions change while streams are in flight
+archive   old events from Redis to Parquet, beside reading and writing alone
+snapshot  a snapshot of an invented log, beside only reading it
+invented  that log: events drawn from a seed
 verdict   what became of those streams: dropped, wrong, made to wait
 load      the load client, a process of its own
+archiving  one run of the archiver, a process of its own
 relay     the floor under a gateway: bytes passed on, a process of its own
+processes  the processes of a bench, and which cores they get
+append    the floor under feedback: events appended to the log, a process of its own
 mock      the mock upstream, a process of its own: engine and moderation server in one
 report    rounds, medians over them, tables
 

@@ -13,12 +13,13 @@ import typer
 from serving.commands.options import AsJson, DataDir, redis_of
 
 app = typer.Typer(
-    help="Measure: the gateway's cost, an engine through it, swaps under load.",
+    help="Measure: the gateway's cost, an engine through it, swaps under load, archiving.",
     no_args_is_help=True,
 )
 
 _HERE = Path(".hone")
 _SIZES, _STREAMS, _FEW = [1, 16, 64], [100, 500], [1, 8]
+_NUM_EVENTS = [100_000, 1_000_000]
 
 Sizes = Annotated[list[int], typer.Option(min=1, help="Requests at a time; several times.")]
 Seconds = Annotated[float, typer.Option(min=0.1, help="Of one load.")]
@@ -52,6 +53,21 @@ def gateway(
         litellm=litellm,
         say=_say,
     )
+    _show(report, as_json=as_json)
+
+
+@app.command()
+def feedback(
+    concurrency: Sizes = _SIZES,
+    seconds: Seconds = 3.0,
+    rounds: Rounds = 3,
+    data: DataDir = _HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Judgements that one gateway on one core takes, each durable, beside the log alone."""
+    from serving.bench.feedback import run
+
+    report = run(data_dir=data, concurrency=concurrency, seconds=seconds, rounds=rounds, say=_say)
     _show(report, as_json=as_json)
 
 
@@ -103,6 +119,36 @@ def swap(
             say=_say,
         )
         _show(report, as_json=as_json)
+
+
+@app.command()
+def archive(
+    events: Annotated[int, typer.Option(min=100, help="And then ten times as many.")] = 20_000,
+    tokens: Tokens = 200,
+    data: DataDir = _HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Old events from a Redis of its own to Parquet, beside reading and writing alone."""
+    from serving.bench.archive import run
+
+    report = run(data_dir=data, num_events=events, num_tokens=tokens, say=_say)
+    _show(report, as_json=as_json)
+
+
+@app.command()
+def snapshot(
+    events: Annotated[
+        list[int], typer.Option(min=11, help="In the log; several times.")
+    ] = _NUM_EVENTS,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where there is room: a GB for each million events.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Freeze an invented log of N events, and of ten times as many: time, and memory at its highest."""
+    from serving.bench.snapshot import run
+
+    _show(run(sizes=events, folder=folder, say=_say), as_json=as_json)
 
 
 def _say(line: str) -> None:

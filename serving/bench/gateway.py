@@ -12,13 +12,11 @@ moderated is counted, so that a row that claims more than was done is seen.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,16 +26,15 @@ import aiohttp
 
 from feedback import keys
 from feedback.connection import connect
-from feedback.errors import HoneError
 from serving import auth
 from serving.bench.load import Load, Sample, pinned, send
 from serving.bench.mock import WORDS, blank
+from serving.bench.processes import cores, running
 from serving.bench.report import DIRECT, compare, machine, times
 from serving.stack import parts
 from serving.stack.parts import Part, Plan
 from serving.stack.preflight import CannotStart, choose_port
 from serving.stack.probes import http_ok
-from serving.stack.supervisor import Supervisor
 
 LITELLM = "LiteLLM"
 RELAY = "bytes only"
@@ -71,7 +68,7 @@ async def run(
         )
         relay_port = choose_port(8350)
         chosen = _parts(plan, relay_port=relay_port, pace_ms=pace_ms, litellm=litellm)
-        async with _running(plan, chosen) as pids:
+        async with running(plan, chosen) as pids:
             loads = _loads(plan, pids, relay_port=relay_port)
             counting = partial(_send, plan)
             report: dict[str, Any] = {"machine": machine(), "answers": [], "streams": []}
@@ -138,7 +135,7 @@ def _paced(load: Load, size: int, seconds: float, pace_ms: float) -> Load:
 
 async def _send(plan: Plan, load: Load) -> Sample:
     logged, moderated = await _counters(plan)
-    sample = await send(load, on=_cores()[1])
+    sample = await send(load, on=cores()[1])
     logged_after, moderated_after = await _counters(plan)
     return replace(
         sample, num_logged=logged_after - logged, num_moderated=moderated_after - moderated
@@ -169,14 +166,8 @@ def _mock_url(plan: Plan) -> str:
     return f"http://127.0.0.1:{plan.engine_port}"
 
 
-def _cores() -> tuple[set[int], set[int]]:
-    """One for what is under test, the others for everything else: the same where there is no other."""
-    first, *others = sorted(os.sched_getaffinity(0))
-    return {first}, set(others) or {first}
-
-
 def _parts(plan: Plan, *, relay_port: int, pace_ms: float, litellm: Path | None) -> list[Part]:
-    tested, others = _cores()
+    tested, others = cores()
     stack = {part.name: part for part in parts.parts(plan)}
     mock = (sys.executable, "-m", "serving.bench.mock", str(plan.engine_port), str(pace_ms))
     relay = (sys.executable, "-m", "serving.bench.relay", str(relay_port), str(plan.engine_port))
@@ -227,34 +218,3 @@ def _litellm(plan: Plan, executable: Path, *, on: Iterable[int]) -> Part:
         start_timeout_s=120.0,
         env={"PYTHONPATH": "", "LITELLM_LOG": "ERROR"},  # its packages are not ours
     )
-
-
-@asynccontextmanager
-async def _running(plan: Plan, chosen: list[Part]) -> AsyncIterator[dict[str, int]]:
-    """All parts, ready: their pids. Raises HoneError when one did not come up, or did not stay."""
-    stopping = asyncio.Event()
-    supervisor = Supervisor(
-        chosen,
-        stack=plan.stack,
-        environment=parts.environment(plan),
-        log_dir=plan.data_dir / "logs",
-        on_change=lambda _: None,
-    )
-    async with supervisor:
-        watching = asyncio.create_task(supervisor.run(stopping))
-        try:
-            while not supervisor.all_ready:
-                _check(supervisor)
-                await asyncio.sleep(0.1)
-            yield supervisor.pids()
-            _check(supervisor)
-        finally:
-            stopping.set()
-            await watching
-
-
-def _check(supervisor: Supervisor) -> None:
-    for watched in supervisor.watched.values():
-        if watched.num_restarts:
-            tail = watched.log.read_text(errors="replace")[-2000:]
-            raise HoneError(f"{watched.part.name} {watched.why}; its log ends with:\n{tail}")

@@ -12,7 +12,7 @@ import asyncio
 import math
 import sys
 import time
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
 from typing import Any
@@ -35,7 +35,8 @@ class Load:
 
     url: str  # of the server
     headers: dict[str, str]
-    bodies: list[dict[str, Any]]  # of chat requests, sent in turn
+    bodies: list[dict[str, Any]]  # sent in turn
+    path: str = "/v1/chat/completions"
     concurrency: int = 1  # requests in flight
     seconds: float = 0.0  # no request begins later; those in flight are waited for
     stagger_s: float = (
@@ -168,19 +169,29 @@ async def _drive(session: aiohttp.ClientSession, load: Load, seconds: float) -> 
 async def ask(session: aiohttp.ClientSession, load: Load, body: dict[str, Any]) -> Answer:
     """One request, to its end, however it ends."""
     answer = Answer(began=time.perf_counter())
-    url, headers = f"{load.url}/v1/chat/completions", load.headers
+    url, headers = load.url + load.path, load.headers
     try:
         async with session.post(url, data=orjson.dumps(body), headers=headers) as response:
-            if response.status != 200:
+            if response.status not in (200, 201):
                 raise HoneError(f"{response.status}: {(await response.text())[:200]}")
             answer.version = response.headers.get("x-policy-version", "")
-            await (_read_stream if body.get("stream") else _read_whole)(response, answer)
+            await _reader(load, body)(response, answer)
         if load.expect and answer.text != load.expect:
             raise HoneError(f"another text than expected, of {len(answer.text)} characters")
     except (HoneError, TimeoutError, aiohttp.ClientError) as error:
         answer.error = str(error) or repr(error)
     answer.ended = time.perf_counter()
     return answer
+
+
+def _reader(load: Load, body: dict[str, Any]) -> Callable[..., Awaitable[None]]:
+    if not load.path.endswith("/completions"):
+        return _read_any
+    return _read_stream if body.get("stream") else _read_whole
+
+
+async def _read_any(response: aiohttp.ClientResponse, answer: Answer) -> None:
+    answer.id = orjson.loads(await response.read())["id"]
 
 
 async def _read_whole(response: aiohttp.ClientResponse, answer: Answer) -> None:

@@ -36,10 +36,22 @@ _SHOWN = {
         *("added_p50_ms", "added_p99_ms", "cpu_ms_per_request", "rss_mb"),
         *("litellm_rate_times", "litellm_cpu_times", "num_failed"),
     ),
+    "feedback": (
+        *("at_a_time", "per_s", "share_of_floor", "p50_ms", "p99_ms", "cpu_ms", "rss_mb"),
+        *("num_missing", "num_failed"),
+    ),
     "streams": (
         *("at_a_time", "tokens_per_s", "rate_to_direct", "first_p50_ms", "added_first_p50_ms"),
         *("added_first_p99_ms", "cpu_us_per_chunk", "core_busy", "rss_mb"),
         *("litellm_cpu_times", "num_lost", "num_failed"),
+    ),
+    "archive": (
+        *("num_events", "events_per_s", "mb_per_s", "of_floor", "peak_mb", "at_start_mb"),
+        *("redis_mb", "file_mb"),
+    ),
+    "snapshots": (
+        *("events_per_s", "floor_events_per_s", "times_floor", "us_per_event", "seconds"),
+        *("peak_mb", "floor_peak_mb", "judgements", "rankings", "prompts", "masked"),
     ),
 }
 _ADDED = ("p50_ms", "p99_ms", "first_p50_ms", "first_p99_ms")
@@ -112,9 +124,9 @@ def _show_rows(title: str, rows: Sequence[Row], console: Console) -> None:
     for column in columns:
         table.add_column(column.replace("_", " "), justify="right")
     for row in rows:
-        table.add_row(row["target"], *(_text(row[column]) for column in columns))
+        table.add_row(row["target"], *(_text(row.get(column, "")) for column in columns))
     console.print(table)
-    for error in sorted({error for row in rows for error in row["errors"]}):
+    for error in sorted({error for row in rows for error in row.get("errors", ())}):
         console.print(f"failed: {error}", highlight=False, markup=False)
 
 

@@ -2,7 +2,14 @@
 
 options   options that several commands share, and where the running stack is
 keys      `hone keys …`
+label     `hone label …`
+erase     `hone erase`
+log       `hone log …`
+guidelines  `hone label guidelines`
 policies  `hone policies …`
+snapshots  `hone snapshot …`
+data      `hone export`, `hone import`
+label_stats  `hone label stats`
 
 may import: feedback, serving
 """

@@ -106,6 +106,17 @@ def revoke(key_id: str, data: DataDir = Path(".hone")) -> None:
     typer.echo(f"revoked {record.id} ({record.name})")
 
 
+@app.command()
+def playground(data: DataDir = Path(".hone"), as_json: AsJson = False) -> None:
+    """Open the playground again to visitors without a key, after its key was revoked."""
+    from serving import auth
+
+    with redis_of(data) as client:
+        record = auth.reopen_playground(client)
+        log_change(client, "keys.playground", id=record.id)
+    typer.echo(json.dumps(asdict(record)) if as_json else f"visitors come on {record.id}")
+
+
 def _show_secret(secret: str, record: ApiKey, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"key": secret, **asdict(record)}))

@@ -42,17 +42,31 @@ def ready(data_dir: Path) -> dict[str, Any]:
 
 @contextmanager
 def redis_of(data_dir: Path) -> Iterator[redis.Redis]:
-    """The stack's Redis: HONE_FEEDBACK_REDIS_URL, else that of the `hone up` on this folder."""
+    """The stack's Redis: HONE_FEEDBACK_REDIS_URL, else that of the `hone up` on this folder. Within
+    the block FeedbackSettings() names the archive of that folder."""
     import redis
 
     from feedback.connection import connect
 
     url = os.environ.get("HONE_FEEDBACK_REDIS_URL") or ready(data_dir)["redis_url"]
     try:
-        with connect(url) as client:
+        with _archive_in(data_dir), connect(url) as client:
             yield client
     except redis.ConnectionError as error:
         raise Unavailable(f"Redis at {url} does not answer: {error}") from None
+
+
+@contextmanager
+def _archive_in(data_dir: Path) -> Iterator[None]:
+    """`hone up` keeps the archive in its folder; a History opens it where the settings say."""
+    name = "HONE_FEEDBACK_ARCHIVE_URL"
+    is_set = name in os.environ
+    os.environ.setdefault(name, str(data_dir / "archive"))
+    try:
+        yield
+    finally:
+        if not is_set:
+            del os.environ[name]
 
 
 def log_change(client: redis.Redis, action: str, **detail: Any) -> None:

@@ -149,3 +149,34 @@ class RoundRequested(BaseModel):
     reason: str
     by: str
     requested: float
+
+
+class ErasureReport(BaseModel):
+    """What was removed, and what was made with it before."""
+
+    completions: int = 0
+    judgements: int = 0
+    kept_answers: int = 0
+    left_archive: int = 0
+    redis_files: dict[str, str] = {}
+    snapshots: list[str] = []
+    rounds: list[str] = []
+    trained_versions: list[str] = []
+    later_versions: list[str] = []
+    outboxes: list[str] = []
+
+
+class ErasureShown(BaseModel):
+    """The removal of an end user; `report` is empty until it is done."""
+
+    object: Literal["erasure"]
+    id: str
+    tenant: str
+    person: str
+    asked: float
+    by: str
+    status: Literal["queued", "done"]
+    ended: float | None
+    attempts: int
+    error: str | None
+    report: ErasureReport

@@ -112,8 +112,22 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("post", "/v1/feedback/comparisons"): _JUDGEMENT,
     ("post", "/v1/feedback/ratings"): _JUDGEMENT,
     ("post", "/v1/feedback/demonstrations"): _JUDGEMENT,
+    ("get", "/v1/feedback"): Described(answer=shapes.FeedbackPage, errors=(404, 422, 503)),
+    ("get", "/v1/feedback/{feedback_id}"): Described(
+        answer=shapes.FeedbackWithHistory, errors=(404, 503)
+    ),
+    ("post", "/feedback"): Described(answer=shapes.TensorZeroReceived, errors=(400, 404, 422, 503)),
+    ("delete", "/v1/feedback/{feedback_id}"): Described(
+        answer=shapes.FeedbackRetracted, errors=(404, 422, 503)
+    ),
     ("get", "/v1/feedback/assignments/next"): Described(
         answer=shapes.AssignmentShown, errors=(422, 503)
+    ),
+    ("post", "/v1/feedback/assignments/{assignment_id}/renew"): Described(
+        answer=shapes.LeaseRenewed, errors=(404, 409, 422, 503)
+    ),
+    ("post", "/v1/feedback/assignments/{assignment_id}/skip"): Described(
+        answer=shapes.FeedbackReceived, errors=(400, 404, 422, 503)
     ),
     ("get", "/policy"): Described(answer=admin.LivePolicies),
     ("post", "/admin/policies/{version}/promote"): Described(
@@ -138,6 +152,11 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ),
     ("post", "/admin/webhooks/{endpoint_id}/test"): Described(
         answer=admin.WebhookTested, errors=(404, 503)
+    ),
+    ("delete", "/admin/users/{user_id}"): Described(answer=admin.ErasureShown, errors=(422, 503)),
+    ("delete", "/admin/tenants/{tenant}"): Described(answer=admin.ErasureShown, errors=(422, 503)),
+    ("get", "/admin/erasures/{erasure_id}"): Described(
+        answer=admin.ErasureShown, errors=(404, 503)
     ),
     ("get", "/admin/rounds"): Described(answer=admin.RoundList, errors=(503,)),
     ("post", "/admin/rounds"): Described(

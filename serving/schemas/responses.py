@@ -220,6 +220,48 @@ class FeedbackReceived(BaseModel):
     created: int
     form: str
     labeler: str
+    replaces: str | None  # the same person's judgement before this one on the same answers
+
+
+class FeedbackRetracted(BaseModel):
+    """The judgement counts no more."""
+
+    id: str
+    object: Literal["feedback.retracted"]
+    retraction: str  # id of the event that says so
+
+
+class LeaseRenewed(BaseModel):
+    """The assignment stays with its labeler."""
+
+    id: str
+    object: Literal["assignment"]
+    lease_ends: int  # unix seconds
+
+
+class FeedbackShown(FeedbackReceived):
+    """A judgement, as its author sees it."""
+
+    completion_ids: list[str]
+    body: dict[str, Any]
+
+
+class FeedbackWithHistory(FeedbackShown):
+    """A judgement, and those that it replaced, newest first."""
+
+    history: list[FeedbackShown]
+
+
+class FeedbackPage(Page):
+    """What the caller said, newest first."""
+
+    data: list[FeedbackShown]
+
+
+class TensorZeroReceived(BaseModel):
+    """The judgement is durable, unless it was a dry run."""
+
+    feedback_id: str  # a UUID
 
 
 class CandidateShown(BaseModel):
@@ -231,10 +273,13 @@ class CandidateShown(BaseModel):
 
 
 class AssignmentShown(BaseModel):
-    """A candidate set, leased to one labeler."""
+    """A piece of work, leased to one labeler."""
 
+    id: str
     object: Literal["assignment"]
-    completion_id: str
+    task: Literal["rank", "compare", "rate", "demonstrate"]
+    kind: Literal["answer", "plain", "few_shot", "user_based"]
+    completion_id: str | None  # null: the labeler thinks of a prompt
     lease_ends: int  # unix seconds
     messages: list[dict[str, Any]]
     candidates: list[CandidateShown]

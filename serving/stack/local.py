@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ from typing import Any
 import redis
 from rich.console import Console
 
+from feedback import keys
 from feedback.connection import connect
+from feedback.labeling.labelers import Invite, new_invite
 from serving import auth
 from serving.stack import model, parts, preflight
 from serving.stack.dashboard import Dashboard, making_model
@@ -103,6 +106,7 @@ class _Stack:
         self._dashboard = Dashboard(console)
         self._stopping = asyncio.Event()
         self._announced = False
+        self._label_url = f"{plan.url}/label"
         self._supervisor = Supervisor(
             parts.parts(plan),
             stack=plan.stack,
@@ -167,16 +171,28 @@ class _Stack:
                         scopes=scopes,
                         requests_per_minute=_LOCAL_REQUESTS_PER_MINUTE,
                     )
+                if not client.hlen(keys.LABELERS):
+                    self._invite(client)
         except redis.RedisError:
             return False
         return True
+
+    def _invite(self, client: redis.Redis) -> None:
+        """Whoever starts this may label at once: a link for the first labeler, good for a day."""
+        expires = time.time() + 86_400
+        terms = Invite(
+            tenant="default", is_heldout=False, is_trusted=True, expires=expires, by="hone up"
+        )
+        token, field, value = new_invite(terms)
+        client.hset(keys.INVITES, field, value)
+        self._label_url = f"{self._plan.url}/label/join/{token}"
 
     def _write_ready_file(self) -> None:
         ready = {
             "url": self._plan.url,
             "api_key": self._plan.secrets.api_key,
             "admin_key": self._plan.secrets.admin_key,
-            "label_url": f"{self._plan.url}/label",
+            "label_url": self._label_url,
             "redis_url": self._plan.redis_url,
             "pids": self._supervisor.pids(),
         }
@@ -191,9 +207,10 @@ class _Stack:
         for line in (
             "",
             f"[bold green]Ready[/] at [bold]{url}[/]   OpenAI clients: base_url={url}/v1",
+            f"Talk to it  {url}/",
             f"API key     {key}",
             f"Try it      {curl}",
-            f"Label       {url}/label",
+            f"Label       {self._label_url}",
             f"Logs        {self._plan.data_dir / 'logs'}",
             "",
         ):

@@ -133,6 +133,10 @@ def environment(plan: Plan) -> dict[str, str]:
         "HONE_MODERATION_PORT": str(plan.moderation_port),
         "HONE_FEEDBACK_REDIS_URL": plan.redis_url,
         "HONE_FEEDBACK_OUTBOX_PATH": str(plan.data_dir / "outbox.sqlite"),
+        # What a person set comes first: it may be a bucket.
+        "HONE_FEEDBACK_ARCHIVE_URL": inherited.get(
+            "HONE_FEEDBACK_ARCHIVE_URL", str(plan.data_dir / "archive")
+        ),
     }
 
 

@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 import redis
 from redis.client import Pipeline
 
-from feedback import eventlog, keys
+from feedback import keys
 from feedback.errors import BadRequest, Conflict, NotFound
 from feedback.events import new_id
+from feedback.history import History
 from serving.webhooks.events import EVENT_TYPES, KINDS, WebhookEvent, events_of
 
 MAX_ENDPOINTS = 32
@@ -212,7 +213,7 @@ class Webhooks:
         cursor = cast("bytes | None", pipe.hget(keys.WEBHOOK_CURSORS, kind))
         endpoints = _endpoints(pipe)
         after = cursor.decode() if cursor else "-"
-        page = list(islice(eventlog.read(self._redis, kind, after=after), _PAGE))
+        page = list(islice(History(self._redis).read(kind, after=after), _PAGE))
         pipe.multi()
         for entry, record in page:
             for event in events_of(record):

@@ -45,6 +45,7 @@ class Stack:
         }
         self._log = (folder / "parts.log").open("ab")
         self.mock, self.gateway = self._start_mock(), self._start_gateway()
+        self.archiver: subprocess.Popen[bytes] | None = None  # when it is started
 
     def kill_gateway(self) -> None:
         self.gateway.kill()
@@ -61,10 +62,21 @@ class Stack:
         time.sleep(0.5)
         self.redis.start()
 
+    def kill_archiver(self) -> None:
+        if self.archiver is not None:
+            self.archiver.kill()
+            self.archiver.wait()
+
+    def start_archiver(self) -> None:
+        """It archives without a pause what is two minutes old: until then a retry is not looked up."""
+        if self.archiver is None or self.archiver.poll() is not None:
+            self.archiver = self._start("tests.chaos.archiving", "0")
+
     def stop(self) -> None:
-        for process in (self.gateway, self.mock):
-            process.kill()
-            process.wait()
+        for process in (self.gateway, self.mock, self.archiver):
+            if process is not None:
+                process.kill()
+                process.wait()
         self._log.close()
 
     def _start_mock(self) -> subprocess.Popen[bytes]:

@@ -54,7 +54,7 @@ def test_reading_goes_on_after_an_entry_and_across_pages(redis_url: str) -> None
         eventlog.append(client, event)
     entries = list(eventlog.read(client, "audit"))
     assert [event for _, event in entries] == events
-    assert eventlog.count_after(client, "audit", after=entries[1000][0]) == 202
+    assert list(eventlog.read(client, "audit", after=entries[1000][0])) == entries[1001:]
     assert eventlog.last_entry(client, "audit") == entries[-1][0]
 
 

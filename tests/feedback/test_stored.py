@@ -13,11 +13,11 @@ import pytest
 import redis
 
 from feedback import eventlog, keys, stored
-from feedback.assignments import Assignments
 from feedback.connection import connect
 from feedback.errors import NotFound
 from feedback.events import Choice, Completion, new_id
 from feedback.journal import Journal
+from feedback.labeling.assignments import Assignments, Worker
 from feedback.outbox import Outbox
 from feedback.settings import FeedbackSettings
 from feedback.stored import Query
@@ -192,14 +192,14 @@ async def test_what_is_erased_is_nowhere_in_redis(redis_url: str, journal: Journ
     client = connect(redis_url)
     await fill(journal, completion(1, metadata={"a": SECRET}))
     await stored.replace_metadata(journal, "chatcmpl-000001", {"b": SECRET}, tenant="t")
-    client.rpush(keys.rankable("t"), "chatcmpl-000001")
-    assert await Assignments(journal, lease_s=60).next(labeler="ann", tenant="t") is not None
+    assignments, ann = Assignments(journal, lease_s=60), Worker(labeler="ann", tenant="t")
+    await assignments.queues.offer("rate", "chatcmpl-000001", tenant="t")
+    assert await assignments.next(ann, task="rate") is not None
     assert SECRET in everything(client)
     await stored.erase(journal, "chatcmpl-000001", tenant="t")
     assert SECRET not in everything(client)
-    assert client.llen(keys.rankable("t")) == 0
-    assert client.zcard(keys.LEASES) == client.hlen(keys.LEASE_HOLDERS) == 0
-    assert await Assignments(journal, lease_s=60).next(labeler="ann", tenant="t") is None
+    assert not client.exists(keys.queue("t", "rate"), keys.queued("rate", "chatcmpl-000001"))
+    assert await assignments.next(ann, task="rate") is None
     assert await journal.get("completions", "chatcmpl-000001") is None
     assert await ids(journal) == await ids(journal, metadata={"b": SECRET}) == []
     for ask in (stored.get, stored.erase):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import openai
 import pytest
@@ -21,6 +22,18 @@ from serving import auth
 from serving.app import create_app
 from serving.settings import ServingSettings
 from tests.serving.fake_engine import TOKEN, FakeEngine, FakeModeration
+
+T = TypeVar("T")
+
+
+class Server(uvicorn.Server):
+    """Knows the event loop it runs on."""
+
+    loop: asyncio.AbstractEventLoop
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        await super().serve(sockets)
 
 
 class Running:
@@ -36,7 +49,7 @@ class Running:
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(app, log_level="warning", lifespan="on")
-        self.server = uvicorn.Server(config)
+        self.server = Server(config)
         self._thread = threading.Thread(target=self.server.run, args=([listener],), daemon=True)
 
     def start(self) -> None:
@@ -52,6 +65,10 @@ class Running:
             client.close()
         self.server.should_exit = True
         self._thread.join(15)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Have something done by the gateway's own event loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.server.loop).result(20)
 
     def openai(self, key: str | None = None, **options: Any) -> openai.OpenAI:
         options = {"max_retries": 0, "timeout": 20, **options}
@@ -90,7 +107,8 @@ def start_gateway(moderation: FakeModeration, tmp_path: Path) -> Iterator[Callab
             **{"engine_wait_s": 3.0, **options},
         )
         feedback = FeedbackSettings(
-            redis_url=redis_url, outbox_path=tmp_path / f"outbox{len(started)}.sqlite"
+            redis_url=redis_url,
+            outbox_path=tmp_path / f"outbox{len(started)}.sqlite",
         )
         client = redis.Redis.from_url(redis_url)
         running = Running(create_app(settings, feedback, ModerationSettings()), client)

@@ -85,6 +85,7 @@ class FakeEngine(Served):
         self.load_delay_s = 0.0
         self.fail_next = 0  # generation requests to answer with a 500
         self.break_next = 0  # streams to cut after three chunks
+        self.max_messages = 1_000  # what it has room for
         self.chunk_delay_s = 0.0
         self.answer_delay_s = 0.0
         self.num_cancelled = 0
@@ -165,7 +166,7 @@ class FakeEngine(Served):
         if self.fail_next:
             self.fail_next -= 1
             return _error(500, "EngineCore encountered an issue")
-        if "too long" in _last_text(body):
+        if "too long" in _last_text(body) or len(body.get("messages", ())) > self.max_messages:
             return _error(400, "This model's maximum context length is 1024 tokens.", code=400)
         try:
             await asyncio.sleep(self.answer_delay_s)
@@ -373,9 +374,9 @@ def _chunks(body: dict[str, Any], words: list[str], *, is_chat: bool) -> list[di
     if is_chat and _calls_tool(body):
         words = words or [""]
         deltas, finish_reason = _tool_deltas(body, len(words)), "tool_calls"
+    logprobs = _logprobs(words, is_chat=is_chat)
     for t, word in enumerate(words):
         for i in range(count):
-            logprobs = _logprobs(words, is_chat=is_chat)
             values = {key: v[t : t + 1] if v else v for key, v in logprobs.items()}
             choice = {
                 "index": i,

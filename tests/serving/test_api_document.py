@@ -26,7 +26,7 @@ from tests.serving.fake_engine import FakeEngine
 HELLO = {"model": "policy", "messages": [{"role": "user", "content": "hello there"}]}
 CHAT = "/v1/chat/completions"
 # Whether a judgement can be true depends on what it is about; an address is to be http(s)://….
-MORE_RULES = ("/v1/feedback/", "/admin/webhooks")
+MORE_RULES = ("/v1/feedback", "/feedback", "/admin/webhooks")
 EXAMPLES = 20  # per operation and mode
 
 Send = Callable[..., httpx2.Response]
@@ -76,8 +76,8 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
     """What each operation answers to a request that is right."""
     answers: dict[tuple[str, str], list[httpx2.Response]] = {}
 
-    def do(method: str, path: str, body: Any = None, **at: str) -> Any:
-        answer = send(method, path.format(**at), body)
+    def do(method: str, path: str, body: Any = None, query: str = "", **at: str) -> Any:
+        answer = send(method, path.format(**at) + query, body)
         answers.setdefault((method, path), []).append(answer)
         return answer.json() if answer.status_code != 204 else None
 
@@ -99,17 +99,26 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
     do("post", "/v1/moderations", {"input": ["tea", "attack"]})
 
     deadline = time.monotonic() + 5
-    while gateway.redis.llen(keys.rankable("default")) == 0:
+    while gateway.redis.zcard(keys.queue("default", "compare")) == 0:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    do("get", "/v1/feedback/assignments/next")
+    following, pairs = "/v1/feedback/assignments/next", "?task=compare"
+    item = do("get", following, query=pairs)
+    at_item = {"assignment_id": item["id"]}
+    do("post", "/v1/feedback/assignments/{assignment_id}/renew", **at_item)
     a, b = ({"completion_id": two, "index": index} for index in range(2))
     do("post", "/v1/feedback/rankings", {"candidates": [a, b], "tiers": [["b"], ["a"]]})
-    do("get", "/v1/feedback/assignments/next")  # the candidates
-    do("get", "/v1/feedback/assignments/next")  # nothing waits any more
+    item = do("get", following, query=pairs)  # the candidates
+    why, at_item = {"reason": "broken"}, {"assignment_id": item["id"]}
+    do("post", "/v1/feedback/assignments/{assignment_id}/skip", why, **at_item)
+    do("get", following, query=pairs)  # nothing waits any more
     do("post", "/v1/feedback/comparisons", {"a": a, "b": b, "preference": 1})
-    do("post", "/v1/feedback/ratings", {**a, "likert": 5})
+    said = do("post", "/v1/feedback/ratings", {**a, "likert": 5})["id"]
+    do("get", "/v1/feedback")
+    do("get", "/v1/feedback/{feedback_id}", feedback_id=said)
+    do("delete", "/v1/feedback/{feedback_id}", feedback_id=said)
     do("post", "/v1/feedback/demonstrations", {"parent": two, "completion": "better"})
+    do("post", "/feedback", {"inference_id": two, "metric_name": "comment", "value": "fine"})
 
     record = {"kind": "adapter", "path": "/policies/1", "digest": "1" * 64, "created": 1.0}
     Registry(gateway.redis).add(PolicyRecord(version="policy-0001", parent="policy-0000", **record))
@@ -125,6 +134,9 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
     do("post", "/admin/webhooks/{endpoint_id}/test", endpoint_id=hook)
     do("post", "/admin/webhooks/{endpoint_id}/rotate", {"grace_s": 60}, endpoint_id=hook)
     do("delete", "/admin/webhooks/{endpoint_id}", endpoint_id=hook)
+    erasure = do("delete", "/admin/users/{user_id}", user_id="nobody")["id"]
+    do("get", "/admin/erasures/{erasure_id}", erasure_id=erasure)
+    do("delete", "/admin/tenants/{tenant}", tenant="nobody")
     do("post", "/admin/rounds", {"reason": "try"})
     do("get", "/admin/rounds")
     do("delete", f"{CHAT}/{{completion_id}}", **at)

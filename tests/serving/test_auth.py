@@ -9,7 +9,7 @@ import redis.asyncio
 
 from feedback import keys
 from feedback.connection import connect, connect_async
-from feedback.errors import BadRequest, Forbidden, NotFound, Unauthorized
+from feedback.errors import BadRequest, Forbidden, NotFound, Unauthorized, Unavailable
 from serving import auth
 from serving.auth import Authenticator
 
@@ -105,6 +105,12 @@ async def test_known_keys_work_while_redis_is_away(redis_url: str, client: redis
         assert await authenticator.identify(secret) == record
         with pytest.raises(Unauthorized):
             await authenticator.identify("sk-another")
+
+
+async def test_a_gateway_that_never_saw_the_keys_does_not_call_one_wrong() -> None:
+    async with connect_async("redis://127.0.0.1:1/0") as nowhere:
+        with pytest.raises(Unavailable):
+            await Authenticator(nowhere).identify("sk-perhaps-a-right-one")
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic abc", "sk-abc"])

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from feedback import eventlog
 from feedback.connection import connect
-from feedback.errors import NotFound
+from feedback.errors import BadRequest, NotFound
 from feedback.events import Audit
+from serving import auth
 from serving.cli import app
 from serving.registry import PolicyRecord, Registry
 from tests.serving.conftest import Running
@@ -106,3 +107,19 @@ def test_a_promotion_is_asked_about_first(hone: CliRunner, tmp_path: Path) -> No
     assert hone.invoke(app, arguments, input="n\n").exit_code == 1
     confirmed = hone.invoke(app, arguments, input="y\n")
     assert isinstance(confirmed.exception, NotFound)  # no stack runs on this folder
+
+
+def test_the_playground_is_closed_by_revoking_its_key_and_opened_again(
+    hone: CliRunner, redis_url: str
+) -> None:
+    opened = json.loads(hone.invoke(app, ["keys", "playground", "--json"]).stdout)
+    again = json.loads(hone.invoke(app, ["keys", "playground", "--json"]).stdout)
+    assert again == opened
+    assert "playground" in hone.invoke(app, ["keys", "list"]).stdout
+    with connect(redis_url) as client:
+        with pytest.raises(BadRequest):
+            auth.rotate_key(client, opened["id"], grace_s=0)  # its secret would be everybody's
+        hone.invoke(app, ["keys", "revoke", opened["id"]])
+        assert auth.playground_key(client) is None
+    reopened = json.loads(hone.invoke(app, ["keys", "playground", "--json"]).stdout)
+    assert reopened["id"] != opened["id"]

@@ -52,6 +52,7 @@ def test_a_ranking_is_in_the_log_when_it_is_answered(gateway: Running) -> None:
         "created": int(event.created),
         "form": "ranking",
         "labeler": "ann",
+        "replaces": None,
     }
     assert event.id.startswith("fbk_")
     assert event.completion_ids == [completion_id]

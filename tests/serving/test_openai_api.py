@@ -106,7 +106,7 @@ def test_four_candidates_are_one_set_and_offered_for_ranking(gateway: Running) -
     (record,) = logged(gateway)
     assert len(record.choices) == 4
     deadline = time.monotonic() + 5
-    while not (offered := gateway.redis.lrange(keys.rankable("default"), 0, -1)):
+    while not (offered := gateway.redis.zrange(keys.queue("default", "rank"), 0, -1)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert offered == [answer.id.encode()]

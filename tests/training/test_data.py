@@ -14,6 +14,7 @@ from training.data import (
     read_prompts,
     read_rankings,
 )
+from training.texts import Texts
 
 
 def by_character(text: str) -> list[int]:
@@ -57,13 +58,37 @@ def test_prompts_leave_room_and_stay_on_their_side_of_the_split(tmp_path: Path) 
     assert [p.text for p in read_prompts(tmp_path, split="heldout", max_tokens=4)] == ["hi"]
 
 
-def test_a_demonstration_ends_with_an_eos(tmp_path: Path) -> None:
-    write(
-        tmp_path / "demonstrations.jsonl",
-        [{"id": "a", "prompt_ids": [7], "completion_text": "ab"}],
-    )
-    (found,) = read_demonstrations(tmp_path, tokenize=by_character, eos_id=2, max_tokens=9)
-    assert found.answers == ((97, 98, 2),)
+def test_a_demonstration_ends_with_an_eos_and_stays_on_its_side(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
+    row = {"id": "a", "prompt_ids": [7], "completion_text": "ab", "split": "train"}
+    write(tmp_path / "demonstrations.jsonl", [row, row | {"split": "heldout"}])
+    texts = Texts(tiny_folder)
+    (found,) = read_demonstrations(tmp_path, split="train", max_tokens=9, texts=texts)
+    assert found.prompt_ids == (7,)
+    assert found.answers == ((*texts.ids("ab"), texts.eos_id),)
+
+
+def test_a_ranking_carries_how_far_its_labeler_is_trusted(tmp_path: Path) -> None:
+    write(tmp_path / "rankings.jsonl", [ranking(), ranking(weight=0.25)])
+    found = read_rankings(tmp_path, split="train", max_tokens=20)
+    assert [r.weight for r in found] == [1.0, 0.25]
+
+
+def test_what_was_masked_is_made_into_tokens_anew(tmp_path: Path, tiny_folder: Path) -> None:
+    messages = [{"role": "user", "content": "call <PHONE_NUMBER>"}]
+    answers = [{"token_ids": None, "text": "me", "ended": True}, {"token_ids": [3]}]
+    masked = {"prompt_ids": None, "messages": messages}
+    write(tmp_path / "rankings.jsonl", [ranking(completions=answers, **masked)])
+    write(tmp_path / "prompts.jsonl", [{"id": "a", "split": "train", **masked}])
+    texts = Texts(tiny_folder)
+    rendered = "<|im_start|>user\ncall <PHONE_NUMBER><|im_end|>\n<|im_start|>assistant\n"
+    (found,) = read_rankings(tmp_path, split="train", max_tokens=200, texts=texts)
+    assert found.group.prompt_ids == texts.ids(rendered)
+    assert found.group.answers == ((*texts.ids("me"), texts.eos_id), (3,))
+    (prompt,) = read_prompts(tmp_path, split="train", max_tokens=200, texts=texts)
+    assert prompt.ids == texts.ids(rendered)
+    assert read_rankings(tmp_path, split="train", max_tokens=200) == []
 
 
 def test_pretraining_text_is_split_without_overlap(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,26 @@ def test_a_resumed_trainer_makes_the_step_it_would_have_made(
     assert second.step == 1
     second.update()
     torch.testing.assert_close(other.state(REWARD), model.state(REWARD), rtol=0, atol=0)
+
+
+def test_a_judgement_of_weight_one_counts_as_before_and_one_of_zero_not_at_all(
+    make_model: MakeModel,
+) -> None:
+    rankings = rankings_by_count(8, token=50, seed=0)
+    ignored = [replace(r, weight=0.0) for r in rankings_by_count(8, token=70, seed=5)]
+    recipe = RECIPE.model_copy(update={"rankings_per_step": 16, "grad_clip": 1e9})
+    grads = {}
+    for name, chosen in {
+        "plain": [*rankings, *(replace(r, ranks=(1, 1, 1, 1)) for r in ignored)],
+        "weighted": [*(replace(r, weight=1.0) for r in rankings), *ignored],
+        "halved": [*(replace(r, weight=0.5) for r in rankings), *ignored],
+    }.items():
+        model = make_model()
+        reward.RewardTrainer(model, recipe, chosen, seed=0).update()
+        grads[name] = {k: p.grad.clone() for k, p in model.parameters(REWARD).items()}
+    torch.testing.assert_close(grads["weighted"], grads["plain"], rtol=1e-4, atol=1e-6)
+    half = {name: grad / 2 for name, grad in grads["plain"].items()}
+    torch.testing.assert_close(grads["halved"], half, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("has_unit_std", [False, True])

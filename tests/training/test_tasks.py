@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -13,20 +14,26 @@ from pathlib import Path
 import pytest
 import redis
 
-from feedback import keys
+from feedback import eventlog, keys
 from feedback.connection import connect
+from feedback.erasure import requests
+from feedback.events import audit, encode
 from serving.webhooks.store import Webhooks
+from tests.feedback.archive import logs
+from tests.feedback.snapshots.log import completion, ranking
 from tests.serving.webhook_receiver import Receiver, log_promotion, wait_until
+from training import tasks
 
 
 @pytest.fixture
 def worker(redis_url: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "celery", "-A", "training.tasks", "worker", "-B"]
-    command += ["-s", str(tmp_path / "schedule"), "-Q", "control", "-P", "solo", "-c", "1"]
+    command += ["-s", str(tmp_path / "schedule"), "-Q", "control,train", "-P", "solo", "-c", "1"]
     environment = os.environ | {
         "HONE_FEEDBACK_REDIS_URL": redis_url,
         "HONE_SERVING_ENGINE_TOKEN": "t" * 16,
         "HONE_SERVING_DATA_DIR": str(tmp_path),
+        "HONE_FEEDBACK_ARCHIVE_URL": str(tmp_path / "archive"),
     }
     process = subprocess.Popen(
         [*command, "--without-gossip", "--without-mingle"],
@@ -66,3 +73,57 @@ def test_a_receiver_that_hangs_holds_up_neither_tick_nor_the_worker_s_end(
     worker.wait(timeout=8)
     assert not client.exists(keys.WEBHOOK_LEASE)
     receiver.stop()
+
+
+def test_a_snapshot_is_made_by_a_task_and_one_sent_twice_is_made_once(
+    worker: subprocess.Popen[bytes], client: redis.Redis, redis_url: str, tmp_path: Path
+) -> None:
+    for event in (completion(1), ranking(1)):
+        eventlog.append(client, event)
+    send = """
+from training.tasks import create_snapshot
+for _ in range(2):
+    create_snapshot.apply_async(("nightly",), {"heldout_share": 0.0})
+"""
+    settings = {"HONE_FEEDBACK_REDIS_URL": redis_url, "HONE_SERVING_ENGINE_TOKEN": "t" * 16}
+    subprocess.run([sys.executable, "-c", send], env=os.environ | settings, check=True)
+    manifest = tmp_path / "snapshots" / "nightly" / "manifest.json"
+    wait_until(manifest.exists, timeout_s=60)
+    made = manifest.read_bytes()
+    wait_until(lambda: not client.llen("hone:celery:train"), timeout_s=30)
+    assert json.loads(made)["parts"]["rankings"]["rows"] == 1
+    assert manifest.read_bytes() == made
+
+
+def test_an_erasure_that_was_asked_for_is_carried_out(
+    worker: subprocess.Popen[bytes], client: redis.Redis
+) -> None:
+    gone, stays = logs.completion(end_user="eve"), logs.completion(end_user="bob")
+    logs.fill(client, gone, stays)
+    asked = requests.ask(client, tenant="t", user="eve", by="test")
+    wait_until(lambda: requests.get(client, asked.id).status == "done", timeout_s=60)
+    assert client.xlen(keys.stream("completions")) == 1
+
+
+def test_old_events_are_archived_by_a_process_that_tick_does_not_wait_for(
+    redis_url: str, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task as beat calls it: once at the start, then when it is time."""
+    monkeypatch.setenv("HONE_FEEDBACK_REDIS_URL", redis_url)
+    monkeypatch.setenv("HONE_FEEDBACK_ARCHIVE_URL", str(tmp_path / "archive"))
+    children: dict[str, subprocess.Popen[bytes]] = {}
+    monkeypatch.setattr(tasks, "_children", children)
+    client.xadd(keys.stream("audit"), {"e": encode(audit("key_1", "promote"))}, id="1000-0")
+
+    def archiver() -> subprocess.Popen[bytes]:
+        tasks.archive()
+        (child,) = children.values()
+        assert child.wait(timeout=60) == 0
+        return child
+
+    first = archiver()
+    assert client.xlen(keys.stream("audit")) == 0
+    assert archiver() is first
+    client.hset(keys.ERASE_DUE, "audit:aud_1", "1000-0")
+    assert archiver() is not first
+    assert client.hlen(keys.ERASE_DUE) == 0

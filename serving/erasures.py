@@ -1,0 +1,94 @@
+"""Erasures carried out, with what remains of a person: snapshots on disk, and the versions trained on them.
+
+`python -m serving.erasures` carries out what is queued, in a process of its own. Snapshots are frozen: what
+was trained must stay provable. They are named, so that an operator can remove the folders.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+import redis
+
+from feedback.archive.reader import Archive
+from feedback.connection import connect
+from feedback.erasure import carrying
+from feedback.erasure.people import Erased
+from feedback.settings import FeedbackSettings
+from serving.registry import PolicyRecord, Registry
+
+log = logging.getLogger("serving.erasures")
+
+
+def traces(
+    erased: Erased, *, data_dir: Path, policies: Mapping[str, PolicyRecord]
+) -> dict[str, Any]:
+    """The snapshots that hold something of it, the versions trained on these, and those trained on from
+    such a version; outboxes on this machine, which drop it when they are drained."""
+    ids = erased.completions | erased.judgements | erased.about
+    found = [folder for folder in snapshots(data_dir) if _holds(folder, ids)]
+    rounds = {folder.parent.name for folder in found}
+    trained = [record.version for record in policies.values() if record.round_id in rounds]
+    return {
+        "snapshots": sorted(str(folder.relative_to(data_dir)) for folder in found),
+        "rounds": sorted(rounds & {folder.name for folder in data_dir.glob("rounds/*")}),
+        "trained_versions": sorted(trained),
+        "later_versions": sorted(_descendants(set(trained), policies)),
+        # Of gateways that run they are empty in a second; of one that is gone, start it, or remove it.
+        "outboxes": sorted(
+            str(path.relative_to(data_dir)) for path in data_dir.glob("*outbox*.sqlite")
+        ),
+    }
+
+
+def snapshots(data_dir: Path) -> list[Path]:
+    return [*data_dir.glob("rounds/*/snapshot"), *data_dir.glob("snapshots/*")]
+
+
+def tracer(client: redis.Redis, data_dir: Path) -> carrying.Traces:
+    """Looks where `hone up` keeps rounds, and into the registry as it is now."""
+    return partial(traces, data_dir=data_dir, policies=Registry(client).snapshot().policies)
+
+
+def main() -> int:
+    """Returns the exit code."""
+    from serving.settings import ServingSettings
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    settings = FeedbackSettings()
+    with connect(settings.redis_url, timeout_s=60.0) as client:
+        done = carrying.carry_out(
+            client, Archive.of(settings), settings, tracer(client, ServingSettings().data_dir)
+        )
+    for erasure in done:
+        if erasure.error is not None:
+            log.error("%s will be tried again: %s", erasure.id, erasure.error)
+    return 1 if any(erasure.error is not None for erasure in done) else 0
+
+
+def _holds(folder: Path, ids: set[str]) -> bool:
+    for path in folder.glob("*.jsonl"):
+        with path.open("rb") as lines:
+            if any(orjson.loads(line).get("id") in ids for line in lines):
+                return True
+    return False
+
+
+def _descendants(versions: set[str], policies: Mapping[str, PolicyRecord]) -> set[str]:
+    found: set[str] = set()
+    before = versions
+    while before:
+        children = {record.version for record in policies.values() if record.parent in before}
+        before = children - found - versions
+        found |= before
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
