@@ -11,7 +11,8 @@ step          python -m training.step: one step of a round in its own process
 data          a snapshot and pretraining text as token groups
 texts         token ids of texts that a snapshot holds without them
 batches       prompts with their answers laid out for forward passes
-models        policy, reference, value and reward on one frozen base
+models        policy, reference, value and reward: what training needs of them
+shared        the four as adapters on one frozen base
 logprobs      log-probabilities without full logits
 losses        eq. 1, PPO, value, KL reward, GAE: pure
 reward        the K-wise reward model

@@ -29,7 +29,7 @@ from training.experience import response_logprobs
 from training.gate import Evidence, judge
 from training.job import Job
 from training.learner import pretraining_losses
-from training.models import POLICY, REFERENCE, REWARD, SharedModel
+from training.models import POLICY, REFERENCE, REWARD, Models
 from training.rollouts import EngineRollouts, Rollout, Served
 from training.texts import Texts
 
@@ -92,7 +92,7 @@ def win_rate(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]])
 
 
 @torch.no_grad()
-def kl_nats(model: SharedModel, rollouts: Sequence[Rollout]) -> Estimate:
+def kl_nats(model: Models, rollouts: Sequence[Rollout]) -> Estimate:
     """log pi - log pi_ref summed over each of the candidate's own answers; a unit is a prompt."""
     per_prompt: list[float] = [0.0] * len(rollouts)
     lengths = [len(rollout.group) for rollout in rollouts]
@@ -100,8 +100,7 @@ def kl_nats(model: SharedModel, rollouts: Sequence[Rollout]) -> Estimate:
         packed = pack([rollouts[i].group for i in indices]).to(model.device)
         trunk_BT = model.trunk(packed.layout)
         policy_N, reference_N = (
-            response_logprobs(model, packed, trunk_BT, adapter=adapter)
-            for adapter in (POLICY, REFERENCE)
+            response_logprobs(model, packed, trunk_BT, name=name) for name in (POLICY, REFERENCE)
         )
         answers = iter((policy_N - reference_N).split(packed.lengths_E.tolist()))
         for i in indices:
@@ -192,7 +191,7 @@ def _share(flagged: Sequence[Any], rollouts: Sequence[Rollout]) -> float:
 
 
 @torch.no_grad()
-def _pretraining_losses(job: Job, model: SharedModel) -> tuple[float, float]:
+def _pretraining_losses(job: Job, model: Models) -> tuple[float, float]:
     """Nats per token on held-out pretraining text: candidate, reference."""
     tokenizer = AutoTokenizer.from_pretrained(job.plan.base_model)
     examples = read_pretraining(
@@ -205,22 +204,22 @@ def _pretraining_losses(job: Job, model: SharedModel) -> tuple[float, float]:
     examples = choose(examples, count=count, seed=job.plan.seed, turn=0)
     num_tokens = sum(len(example) - 1 for example in examples)
     candidate, reference = (
-        sum(loss.item() for loss in pretraining_losses(model, examples, adapter=adapter))
-        for adapter in (POLICY, REFERENCE)
+        sum(loss.item() for loss in pretraining_losses(model, examples, name=name))
+        for name in (POLICY, REFERENCE)
     )
     return candidate / num_tokens, reference / num_tokens
 
 
-def _load(job: Job, candidate: Path) -> SharedModel:
+def _load(job: Job, candidate: Path) -> Models:
     model = models.load(
         Path(job.plan.base_model),
         recipe=job.recipe.model,
-        adapters=[POLICY, REWARD],
+        names=[POLICY, REWARD],
         device=models.resolve_device(job.settings.device),
         seed=job.plan.seed,
     )
     reward.load_into(model, job.folder / "reward")
-    model.load_adapter(POLICY, candidate)
+    model.load(POLICY, candidate)
     return model
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from training.batches import Packed, pack, passes, rectangle
 from training.config import PPORecipe
 from training.losses import advantages, kl_rewards, whiten
-from training.models import POLICY, REFERENCE, VALUE, SharedModel
+from training.models import POLICY, REFERENCE, VALUE, Models
 from training.rollouts import Rollout
 
 # (pass, its trunk states) -> scores [E]; the reward model, or a test's known truth
@@ -69,7 +69,7 @@ class Experience:
 
 
 def gather(
-    model: SharedModel,
+    model: Models,
     rollouts: Sequence[Rollout],
     *,
     scorer: Scorer,
@@ -122,7 +122,7 @@ def penalised_scores(experience: Experience, *, recipe: PPORecipe) -> Tensor:
 
 
 @torch.no_grad()
-def _scored(model: SharedModel, rollouts: Sequence[Rollout], scorer: Scorer) -> list[Pass]:
+def _scored(model: Models, rollouts: Sequence[Rollout], scorer: Scorer) -> list[Pass]:
     lengths = [len(rollout.group) for rollout in rollouts]
     return [
         _pass(model, [rollouts[i] for i in indices], scorer)
@@ -130,17 +130,17 @@ def _scored(model: SharedModel, rollouts: Sequence[Rollout], scorer: Scorer) -> 
     ]
 
 
-def _pass(model: SharedModel, rollouts: Sequence[Rollout], scorer: Scorer) -> Pass:
+def _pass(model: Models, rollouts: Sequence[Rollout], scorer: Scorer) -> Pass:
     packed = pack([rollout.group for rollout in rollouts]).to(model.device)
     trunk_BT = model.trunk(packed.layout)
-    logprobs_N = response_logprobs(model, packed, trunk_BT, adapter=POLICY)
+    logprobs_N = response_logprobs(model, packed, trunk_BT, name=POLICY)
     ended = [has_ended for r in rollouts for has_ended in r.ended]
     return Pass(
         packed=packed,
         trunk_BT=trunk_BT,
         logprobs_N=logprobs_N,
         engine_logprobs_N=engine_logprobs(rollouts).to(model.device),
-        ref_logprobs_N=response_logprobs(model, packed, trunk_BT, adapter=REFERENCE),
+        ref_logprobs_N=response_logprobs(model, packed, trunk_BT, name=REFERENCE),
         values_N=token_values(model, packed, trunk_BT),
         scores_E=scorer(packed, trunk_BT).float(),
         has_ended_E=torch.tensor(ended, device=model.device),
@@ -154,15 +154,15 @@ def engine_logprobs(rollouts: Sequence[Rollout]) -> Tensor:
     return torch.tensor([lp for r in rollouts for answer in r.logprobs for lp in answer])
 
 
-def response_logprobs(
-    model: SharedModel, packed: Packed, trunk_BT: Tensor, *, adapter: str | None
-) -> Tensor:
+def response_logprobs(model: Models, packed: Packed, trunk_BT: Tensor, *, name: str) -> Tensor:
     """log pi of every response token, [N]."""
-    hidden_BTD = model.top(trunk_BT, packed.layout, adapter=adapter)
-    return model.logprobs(hidden_BTD[packed.rows_N, packed.places_N], targets_N=packed.targets_N)
+    hidden_BTD = model.top(trunk_BT, packed.layout, name=name)
+    return model.logprobs(
+        hidden_BTD[packed.rows_N, packed.places_N], targets_N=packed.targets_N, name=name
+    )
 
 
-def token_values(model: SharedModel, packed: Packed, trunk_BT: Tensor) -> Tensor:
+def token_values(model: Models, packed: Packed, trunk_BT: Tensor) -> Tensor:
     """The value model before every response token, [N]."""
-    hidden_BTD = model.top(trunk_BT, packed.layout, adapter=VALUE)
+    hidden_BTD = model.top(trunk_BT, packed.layout, name=VALUE)
     return model.heads[VALUE](hidden_BTD[packed.rows_N, packed.places_N])

@@ -16,7 +16,7 @@ from training.config import PPORecipe
 from training.data import choose
 from training.experience import Experience, Pass, response_logprobs, token_values
 from training.losses import engine_weights, policy_loss, value_loss
-from training.models import POLICY, VALUE, SharedModel
+from training.models import POLICY, VALUE, Models
 
 # Before the first step of a batch the ratio is 1 but for rounding: the same passes, the same weights.
 _MAX_FIRST_KL_NATS = 1e-3
@@ -27,11 +27,11 @@ class RatioError(Exception):
 
 
 class Learner:
-    """Trains the policy and the value adapter of a shared model."""
+    """Trains the policy and the value model."""
 
     def __init__(
         self,
-        model: SharedModel,
+        model: Models,
         recipe: PPORecipe,
         *,
         pretraining: Sequence[tuple[int, ...]],
@@ -130,7 +130,7 @@ class Learner:
         num_tokens = sum(one.num_tokens for one in minibatch)
         sums: dict[str, float] = defaultdict(float)
         for one in minibatch:
-            logprobs_N = response_logprobs(self._model, one.packed, one.trunk_BT, adapter=POLICY)
+            logprobs_N = response_logprobs(self._model, one.packed, one.trunk_BT, name=POLICY)
             policy = policy_loss(
                 logprobs_N,
                 old_logprobs_N=one.logprobs_N,
@@ -165,7 +165,7 @@ class Learner:
         """gamma times the mean loss per token of pretraining text; returns the loss without gamma."""
         num_tokens = sum(len(example) - 1 for example in examples)
         total = 0.0
-        for loss in pretraining_losses(self._model, examples, adapter=POLICY):
+        for loss in pretraining_losses(self._model, examples, name=POLICY):
             (self._recipe.ptx_coef * loss / num_tokens).backward()
             total += loss.item()
         return total / num_tokens
@@ -179,19 +179,20 @@ class Learner:
 
 
 def pretraining_losses(
-    model: SharedModel, examples: Sequence[tuple[int, ...]], *, adapter: str | None
+    model: Models, examples: Sequence[tuple[int, ...]], *, name: str
 ) -> Iterator[Tensor]:
     """Negative log-likelihood, summed over the tokens of a pass, of pass after pass."""
     lengths = [len(example) for example in examples]
     for indices in passes(lengths, max_tokens=model.recipe.tokens_per_pass):
         part = [examples[i] for i in indices]
         layout = rows(part).to(model.device)
-        hidden_BTD = model.top(model.trunk(layout), layout, adapter=adapter)
+        hidden_BTD = model.top(model.trunk(layout), layout, name=name)
         lengths_B = torch.tensor([len(example) for example in part], device=model.device)
         is_predicted_BT = layout.positions_BT[:, 1:] < lengths_B[:, None]
         yield -model.logprobs(
             hidden_BTD[:, :-1][is_predicted_BT],
             targets_N=layout.ids_BT[:, 1:][is_predicted_BT],
+            name=name,
         ).sum()
 
 

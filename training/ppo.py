@@ -36,7 +36,7 @@ from training.experience import (
 )
 from training.job import Job
 from training.learner import Learner
-from training.models import POLICY, REFERENCE, REWARD, VALUE, SharedModel
+from training.models import POLICY, REFERENCE, REWARD, VALUE, Models
 from training.rollouts import EngineRollouts, Rollout
 from training.samplers import EngineSampler, Sampler
 from training.texts import Texts
@@ -53,7 +53,7 @@ class EngineGapError(Exception):
 class Trainer:
     """The loop's parts. `run_iteration` may be driven by a test with its own sampler and scorer."""
 
-    model: SharedModel
+    model: Models
     recipe: PPORecipe
     learner: Learner
     sampler: Sampler
@@ -194,7 +194,7 @@ def train(
 
 
 @torch.no_grad()
-def reference_gap(model: SharedModel, rollouts: Sequence[Rollout]) -> float:
+def reference_gap(model: Models, rollouts: Sequence[Rollout]) -> float:
     """RMS of trainer's less engine's log-probability over the reference's answers, nats per token."""
     gaps = []
     lengths = [len(rollout.group) for rollout in rollouts]
@@ -202,7 +202,7 @@ def reference_gap(model: SharedModel, rollouts: Sequence[Rollout]) -> float:
         part = [rollouts[i] for i in indices]
         packed = pack([rollout.group for rollout in part]).to(model.device)
         trunk_BT = model.trunk(packed.layout)
-        logprobs_N = response_logprobs(model, packed, trunk_BT, adapter=REFERENCE)
+        logprobs_N = response_logprobs(model, packed, trunk_BT, name=REFERENCE)
         gaps.append(logprobs_N - engine_logprobs(part).to(model.device))
     return _rms(torch.cat(gaps))
 
@@ -232,7 +232,7 @@ def describe(experience: Experience, *, recipe: PPORecipe) -> dict[str, float]:
 
 
 def export_policy(
-    model: SharedModel,
+    model: Models,
     folder: Path,
     *,
     version: str,
@@ -241,7 +241,7 @@ def export_policy(
     weights: dict[str, torch.Tensor] | None = None,
 ) -> str:
     """Write the policy's adapter and its manifest; returns the digest."""
-    model.save_adapter(POLICY, folder, state=weights)
+    model.save(POLICY, folder, state=weights)
     manifest = artifact.write_manifest(
         folder, version=version, kind="adapter", parent=job.plan.parent, base_digest=base_digest
     )
@@ -257,18 +257,18 @@ def open_engines(job: Job) -> EngineRollouts:
     )
 
 
-def _load(job: Job) -> SharedModel:
+def _load(job: Job) -> Models:
     model = models.load(
         Path(job.plan.base_model),
         recipe=job.recipe.model,
-        adapters=[POLICY, VALUE, REWARD],
+        names=[POLICY, VALUE, REWARD],
         device=models.resolve_device(job.settings.device),
         seed=job.plan.seed,
     )
     reward.load_into(model, job.folder / "reward")
     reward.load_into(model, job.folder / "reward", name=VALUE)
     if job.plan.parent_path is not None:
-        model.load_adapter(POLICY, Path(job.plan.parent_path))
+        model.load(POLICY, Path(job.plan.parent_path))
     return model
 
 

@@ -31,7 +31,7 @@ from training.curves import Curves
 from training.data import Ranking, choose, read_demonstrations, read_rankings
 from training.job import Job
 from training.losses import comparisons, ranking_loss
-from training.models import REWARD, SharedModel
+from training.models import REWARD, Models
 from training.texts import Texts
 
 ADAPTER = "adapter"
@@ -50,7 +50,7 @@ def run(job: Job) -> dict[str, Any]:
     model = models.load(
         Path(job.plan.base_model),
         recipe=job.recipe.model,
-        adapters=[REWARD],
+        names=[REWARD],
         device=models.resolve_device(job.settings.device),
         seed=job.plan.seed,
     )
@@ -84,7 +84,7 @@ class RewardTrainer:
     """Eq. 1 by Adam with a cosine; `step` counts optimizer steps."""
 
     def __init__(
-        self, model: SharedModel, recipe: RewardRecipe, rankings: Sequence[Ranking], *, seed: int
+        self, model: Models, recipe: RewardRecipe, rankings: Sequence[Ranking], *, seed: int
     ) -> None:
         self._model = model
         self._recipe = recipe
@@ -159,12 +159,12 @@ class RewardTrainer:
 
 
 def score(
-    model: SharedModel, packed: Packed, *, readout: Readout, trunk_BT: Tensor | None = None
+    model: Models, packed: Packed, *, readout: Readout, trunk_BT: Tensor | None = None
 ) -> Tensor:
     """Scores [E] of the answers of a pass: the head at each answer's last real token, or its mean over
     the answer's tokens."""
     trunk_BT = model.trunk(packed.layout) if trunk_BT is None else trunk_BT
-    hidden_BTD = model.top(trunk_BT, packed.layout, adapter=REWARD)
+    hidden_BTD = model.top(trunk_BT, packed.layout, name=REWARD)
     if readout == "last":
         return model.heads[REWARD](hidden_BTD[packed.last_rows_E, packed.last_places_E])
     scores_N = model.heads[REWARD](hidden_BTD[packed.rows_N, packed.own_places_N])
@@ -173,9 +173,7 @@ def score(
 
 
 @torch.no_grad()
-def score_groups(
-    model: SharedModel, groups: Sequence[Group], *, readout: Readout
-) -> list[list[float]]:
+def score_groups(model: Models, groups: Sequence[Group], *, readout: Readout) -> list[list[float]]:
     """Scores of every answer, by group."""
     scores: list[list[float]] = [[] for _ in groups]
     lengths = [len(group) for group in groups]
@@ -189,7 +187,7 @@ def score_groups(
 
 @torch.no_grad()
 def normalise(
-    model: SharedModel, anchors: Sequence[Group], *, readout: Readout, has_unit_std: bool
+    model: Models, anchors: Sequence[Group], *, readout: Readout, has_unit_std: bool
 ) -> dict[str, float]:
     """Fold into the head a shift that gives the anchors mean 0 (section 3.5), and a scale if asked.
 
@@ -207,9 +205,7 @@ def normalise(
     return {"anchor_mean": mean, "anchor_std": std}
 
 
-def heldout_accuracy(
-    model: SharedModel, rankings: Sequence[Ranking], *, readout: Readout
-) -> Estimate:
+def heldout_accuracy(model: Models, rankings: Sequence[Ranking], *, readout: Readout) -> Estimate:
     """Share of comparisons the model decides as the labeler did; equal scores count half."""
     scores = score_groups(model, [r.group for r in rankings], readout=readout)
     right = [
@@ -219,16 +215,16 @@ def heldout_accuracy(
     return share(right, [r.num_comparisons for r in rankings])
 
 
-def save(model: SharedModel, folder: Path) -> None:
+def save(model: Models, folder: Path) -> None:
     """Adapter and head, as `load_into` reads them."""
-    model.save_adapter(REWARD, folder / ADAPTER)
+    model.save(REWARD, folder / ADAPTER)
     head = {k: v.detach().cpu().clone() for k, v in model.heads[REWARD].state_dict().items()}
     save_file(head, folder / HEAD)
 
 
-def load_into(model: SharedModel, folder: Path, *, name: str = REWARD) -> None:
+def load_into(model: Models, folder: Path, *, name: str = REWARD) -> None:
     """Put the saved reward model into one of a model's scalar adapters (the value model starts as it)."""
-    model.load_adapter(name, folder / ADAPTER)
+    model.load(name, folder / ADAPTER)
     model.heads[name].load_state_dict(load_file(folder / HEAD))
 
 
@@ -264,7 +260,7 @@ def _anchors(job: Job, train: Sequence[Ranking], texts: Texts) -> list[Group]:
     return demonstrations or [r.group for r in train]
 
 
-def _ranking_passes(batch: Sequence[Ranking], model: SharedModel) -> list[list[int]]:
+def _ranking_passes(batch: Sequence[Ranking], model: Models) -> list[list[int]]:
     return passes([len(r.group) for r in batch], max_tokens=model.recipe.tokens_per_pass)
 
 

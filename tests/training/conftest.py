@@ -11,7 +11,7 @@ from tests.tiny_model import write_tiny_model
 from tests.training.local_sampler import MakeModel
 from training import models
 from training.config import ModelRecipe, load_recipe
-from training.models import POLICY, REWARD, VALUE, SharedModel
+from training.models import POLICY, REWARD, VALUE, Models
 
 
 @pytest.fixture(scope="session")
@@ -23,12 +23,12 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_model(tiny_folder: Path) -> MakeModel:
     """A fresh shared model; keyword arguments change the tiny recipe's [model]."""
 
-    def make(seed: int = 0, **changes: object) -> SharedModel:
+    def make(seed: int = 0, **changes: object) -> Models:
         recipe: ModelRecipe = load_recipe("tiny").model.model_copy(update=changes)
         return models.load(
             tiny_folder,
             recipe=recipe,
-            adapters=[POLICY, VALUE, REWARD],
+            names=[POLICY, VALUE, REWARD],
             device=torch.device("cpu"),
             seed=seed,
         )

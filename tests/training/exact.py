@@ -16,8 +16,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from training.batches import Group, Packed, rows
 from training.config import ModelRecipe
-from training.models import POLICY, REFERENCE, REWARD, VALUE, SharedModel
+from training.models import POLICY, REFERENCE, REWARD, VALUE, Models
 from training.rollouts import Rollout
+from training.shared import SharedModel
 
 NUM_PROMPTS, NUM_TOKENS, LENGTH = 8, 10, 4
 # A prompt is one token of its own behind the ten that answers are made of.
@@ -70,13 +71,13 @@ def build_model(*, seed: int) -> SharedModel:
 
 
 @torch.no_grad()
-def token_tables(model: SharedModel, *, adapter: str | None) -> list[Tensor]:
+def token_tables(model: Models, *, name: str) -> list[Tensor]:
     """log pi(next token | prompt, prefix), one table [X, V^t, V] for every t, over the ten tokens."""
     tables = []
     for t in range(LENGTH):
         prefixes = list(itertools.product(range(NUM_TOKENS), repeat=t))
         layout = rows([(*prompt, *prefix) for prompt in PROMPTS for prefix in prefixes])
-        hidden_BD = model.top(model.trunk(layout), layout, adapter=adapter)[:, -1]
+        hidden_BD = model.top(model.trunk(layout), layout, name=name)[:, -1]
         logits_BV = hidden_BD @ model.unembedding_VD.T
         tables.append(logits_BV.log_softmax(1).view(NUM_PROMPTS, len(prefixes), NUM_TOKENS))
     return tables
@@ -130,13 +131,13 @@ class TableScorer:
 class TableSampler:
     """Samples whole answers from the exact table of the policy."""
 
-    def __init__(self, model: SharedModel, *, seed: int) -> None:
+    def __init__(self, model: Models, *, seed: int) -> None:
         self._model = model
         self._generator = torch.Generator().manual_seed(seed)
         self._tables: list[Tensor] = []
 
     def refresh(self, iteration: int) -> None:
-        self._tables = token_tables(self._model, adapter=POLICY)
+        self._tables = token_tables(self._model, name=POLICY)
 
     def sample(
         self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
@@ -148,7 +149,7 @@ class TableSampler:
     def sample_reference(
         self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
     ) -> list[Rollout]:
-        self._tables = token_tables(self._model, adapter=REFERENCE)
+        self._tables = token_tables(self._model, name=REFERENCE)
         return self.sample(prompts, answers_per_prompt=answers_per_prompt, max_tokens=max_tokens)
 
     def _rollout(self, prompt: tuple[int, ...], logprobs_XY: Tensor, count: int) -> Rollout:

@@ -8,13 +8,13 @@ import torch
 
 from training.batches import Group, pack, rows
 from training.experience import response_logprobs
-from training.models import POLICY, REFERENCE, SharedModel
+from training.models import POLICY, REFERENCE, Models
 from training.rollouts import Rollout
 
-MakeModel = Callable[..., SharedModel]
+MakeModel = Callable[..., Models]
 
 
-def randomise(model: SharedModel, name: str, *, seed: int = 3) -> None:
+def randomise(model: Models, name: str, *, seed: int = 3) -> None:
     """Adapters start as zero changes; give one something to say."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -25,7 +25,7 @@ def randomise(model: SharedModel, name: str, *, seed: int = 3) -> None:
 class LocalSampler:
     """Samples from the trainer's own model, token by token: the tests' engine."""
 
-    def __init__(self, model: SharedModel, *, seed: int = 0, shift_nats: float = 0.0) -> None:
+    def __init__(self, model: Models, *, seed: int = 0, shift_nats: float = 0.0) -> None:
         self._model = model
         self._generator = torch.Generator().manual_seed(seed)
         self._shift_nats = shift_nats  # added to the policy's log-probs: an engine that is wrong
@@ -50,7 +50,7 @@ class LocalSampler:
         prompts: Sequence[tuple[int, ...]],
         count: int,
         max_tokens: int,
-        adapter: str | None,
+        name: str,
         shift_nats: float,
     ) -> list[Rollout]:
         rollouts = []
@@ -58,14 +58,14 @@ class LocalSampler:
             answers: list[tuple[int, ...]] = [()] * count
             for _ in range(max_tokens):
                 layout = rows([(*prompt, *answer) for answer in answers])
-                hidden_BTD = self._model.top(self._model.trunk(layout), layout, adapter=adapter)
+                hidden_BTD = self._model.top(self._model.trunk(layout), layout, name=name)
                 logits_BV = hidden_BTD[:, -1].float() @ self._model.unembedding_VD.float().T
                 chosen_B1 = logits_BV.softmax(1).multinomial(1, generator=self._generator)
                 answers = [(*a, int(t)) for a, t in zip(answers, chosen_B1[:, 0], strict=True)]
             group = Group(prompt_ids=prompt, answers=tuple(answers))
             packed = pack([group])
             logprobs_N = response_logprobs(
-                self._model, packed, self._model.trunk(packed.layout), adapter=adapter
+                self._model, packed, self._model.trunk(packed.layout), name=name
             )
             split = (logprobs_N + shift_nats).split(packed.lengths_E.tolist())
             rollouts.append(

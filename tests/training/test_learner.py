@@ -8,7 +8,7 @@ from training.batches import Packed
 from training.config import PPORecipe, load_recipe
 from training.experience import Experience, gather
 from training.learner import Learner, RatioError, learning_rates, pretraining_losses
-from training.models import POLICY, SharedModel
+from training.models import POLICY, Models
 
 RECIPE = load_recipe("tiny").ppo
 PROMPTS = [(10, 11, 12), (20, 21), (30, 31, 32, 33), (40,)] * 2
@@ -21,17 +21,17 @@ def length_of_first_token(packed: Packed, trunk_BT: torch.Tensor) -> torch.Tenso
     return firsts.float() / 100
 
 
-def experience_of(model: SharedModel, recipe: PPORecipe = RECIPE) -> Experience:
+def experience_of(model: Models, recipe: PPORecipe = RECIPE) -> Experience:
     rollouts = LocalSampler(model).sample(PROMPTS, answers_per_prompt=2, max_tokens=6)
     return gather(model, rollouts, scorer=length_of_first_token, recipe=recipe, seed="s")
 
 
-def learner_of(model: SharedModel, **changes: object) -> Learner:
+def learner_of(model: Models, **changes: object) -> Learner:
     recipe = RECIPE.model_copy(update=changes)
     return Learner(model, recipe, pretraining=PRETRAINING, seed=0)
 
 
-def gradients(model: SharedModel) -> dict[str, torch.Tensor]:
+def gradients(model: Models) -> dict[str, torch.Tensor]:
     found = {k: p.grad.clone() for k, p in model.parameters(POLICY).items() if p.grad is not None}
     for parameter in model.parameters(POLICY).values():
         parameter.grad = None
@@ -49,7 +49,7 @@ def test_the_buffers_hold_the_sum_of_rl_and_pretraining_gradients(make_model: Ma
     learner.gradients(minibatch, examples=[])
     rl = gradients(model)
     num_tokens = sum(len(example) - 1 for example in examples)
-    for loss in pretraining_losses(model, examples, adapter=POLICY):
+    for loss in pretraining_losses(model, examples, name=POLICY):
         (2.5 * loss / num_tokens).backward()
     ptx = gradients(model)
     assert min(g.abs().max() for g in (*rl.values(), *ptx.values())) > 0

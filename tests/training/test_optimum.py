@@ -44,13 +44,13 @@ def share_of_optimum(
         prompts=[Prompt(id=str(p), ids=p, text="") for p in exact.PROMPTS],
         seed=0,
     )
-    reference = exact.answer_logprobs(exact.token_tables(model, adapter=REFERENCE))
+    reference = exact.answer_logprobs(exact.token_tables(model, name=REFERENCE))
     for iteration in range(iterations):
         metrics = trainer.run_iteration(iteration)
         if iteration == iterations - 2:
-            policy = exact.answer_logprobs(exact.token_tables(model, adapter=POLICY))
+            policy = exact.answer_logprobs(exact.token_tables(model, name=POLICY))
             kl = exact.kl_nats(policy, ref_XY=reference)
-    policy = exact.answer_logprobs(exact.token_tables(model, adapter=POLICY))
+    policy = exact.answer_logprobs(exact.token_tables(model, name=POLICY))
     found = exact.objective(policy, ref_XY=reference, gold_XY=gold, beta=BETA)
     best = exact.best_objective(ref_XY=reference, gold_XY=gold, beta=BETA)
     return found / best, metrics["objective/kl"] / kl

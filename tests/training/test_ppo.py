@@ -12,7 +12,7 @@ from training.config import load_recipe
 from training.curves import Curves
 from training.data import Prompt
 from training.learner import Learner
-from training.models import POLICY, VALUE, SharedModel
+from training.models import POLICY, VALUE, Models
 
 RECIPE = load_recipe("tiny")
 PROMPTS = [Prompt(id=str(i), ids=(10 + i, 11, 12), text="") for i in range(6)]
@@ -28,7 +28,7 @@ def share_of_even_tokens(packed: Packed, trunk_BT: torch.Tensor) -> torch.Tensor
     return torch.stack([part.mean() for part in even.split(packed.lengths_E.tolist())])
 
 
-def trainer_of(model: SharedModel, **sampler: float) -> ppo.Trainer:
+def trainer_of(model: Models, **sampler: float) -> ppo.Trainer:
     return ppo.Trainer(
         model=model,
         recipe=RECIPE.ppo,

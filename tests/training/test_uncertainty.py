@@ -15,7 +15,7 @@ from tests.training.local_sampler import MakeModel
 from tests.training.test_reward import rankings_by_count
 from training import reward, uncertainty
 from training.config import load_recipe
-from training.models import SharedModel
+from training.models import Models
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def completion(name: str, counts: tuple[int, int]) -> Completion:
     return replace(made, prompt_ids=[11, 12, 13], choices=choices)
 
 
-def reward_model(model: SharedModel, *, token: int) -> SharedModel:
+def reward_model(model: Models, *, token: int) -> Models:
     """Trained on a labeler who likes answers with many of one token."""
     recipe = load_recipe("tiny").reward.model_copy(update={"epochs": 4, "learning_rate": 1e-2})
     rankings = rankings_by_count(120, token=token, seed=0)

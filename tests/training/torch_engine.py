@@ -29,7 +29,7 @@ class TorchEngine(Served):
         super().__init__()
         self._base_model = base_model
         self._model = models.load(
-            base_model, recipe=recipe, adapters=[POLICY], device=torch.device("cpu"), seed=0
+            base_model, recipe=recipe, names=[POLICY], device=torch.device("cpu"), seed=0
         )
         self._sampler = LocalSampler(self._model)
         self._one_at_a_time = threading.Lock()
@@ -65,7 +65,7 @@ class TorchEngine(Served):
         with self._one_at_a_time:
             sample = self._sampler.sample_reference
             if folder != self._base_model:
-                self._model.load_adapter(POLICY, folder)
+                self._model.load(POLICY, folder)
                 sample = self._sampler.sample
             (rollout,) = sample(
                 [tuple(body["prompt"])],

@@ -20,7 +20,8 @@ from training import logprobs as logprobs_module
 from training.batches import Group, pack, rows
 from training.config import load_recipe
 from training.experience import response_logprobs
-from training.models import POLICY, REFERENCE, REWARD, VALUE, SharedModel
+from training.models import POLICY, REFERENCE, REWARD, VALUE
+from training.shared import SharedModel
 
 PROMPT = tuple(range(10, 17))
 ANSWERS = (tuple(range(20, 26)), tuple(range(40, 43)), tuple(range(60, 69)))
@@ -31,7 +32,7 @@ def test_trunk_and_top_make_the_whole_model(make_model: MakeModel, tiny_folder: 
     assert model.shares_trunk
     whole = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
     layout = rows([PROMPT, PROMPT[::-1]])
-    hidden = model.top(model.trunk(layout), layout, adapter=REFERENCE)
+    hidden = model.top(model.trunk(layout), layout, name=REFERENCE)
     logits = hidden @ model.unembedding_VD.T
     torch.testing.assert_close(logits, whole(layout.ids_BT).logits, atol=1e-5, rtol=1e-4)
 
@@ -42,7 +43,7 @@ def test_a_shared_prompt_gives_each_answer_what_it_has_alone(make_model: MakeMod
     together = pack([Group(prompt_ids=PROMPT, answers=ANSWERS)])
     alone = pack([Group(prompt_ids=PROMPT, answers=(answer,)) for answer in ANSWERS])
     found, wanted = (
-        response_logprobs(model, packed, model.trunk(packed.layout), adapter=POLICY)
+        response_logprobs(model, packed, model.trunk(packed.layout), name=POLICY)
         for packed in (together, alone)
     )
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
@@ -54,12 +55,12 @@ def test_each_adapter_is_its_own_model_and_the_reference_is_the_base(
     model = make_model()
     layout = rows([PROMPT])
     trunk = model.trunk(layout)
-    before = model.top(trunk, layout, adapter=REFERENCE)
-    torch.testing.assert_close(model.top(trunk, layout, adapter=POLICY), before)
+    before = model.top(trunk, layout, name=REFERENCE)
+    torch.testing.assert_close(model.top(trunk, layout, name=POLICY), before)
     randomise(model, POLICY)
-    assert (model.top(trunk, layout, adapter=POLICY) - before).abs().max() > 0.01
-    for adapter in (REFERENCE, VALUE, REWARD):
-        torch.testing.assert_close(model.top(trunk, layout, adapter=adapter), before)
+    assert (model.top(trunk, layout, name=POLICY) - before).abs().max() > 0.01
+    for name in (REFERENCE, VALUE, REWARD):
+        torch.testing.assert_close(model.top(trunk, layout, name=name), before)
 
 
 def test_a_backward_pass_reaches_its_adapter_though_another_ran_since(
@@ -69,9 +70,9 @@ def test_a_backward_pass_reaches_its_adapter_though_another_ran_since(
     randomise(model, POLICY)
     layout = rows([PROMPT])
     trunk = model.trunk(layout)
-    hidden = model.top(trunk, layout, adapter=POLICY)
-    model.top(trunk, layout, adapter=REFERENCE)
-    model.top(trunk, layout, adapter=VALUE)
+    hidden = model.top(trunk, layout, name=POLICY)
+    model.top(trunk, layout, name=REFERENCE)
+    model.top(trunk, layout, name=VALUE)
     hidden.sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters(POLICY).values())
     assert all(p.grad is None for p in model.parameters(VALUE).values())
@@ -100,15 +101,15 @@ def test_a_saved_adapter_is_a_peft_folder_that_says_the_same(
 ) -> None:
     model = make_model()
     randomise(model, POLICY)
-    model.save_adapter(POLICY, tmp_path / "adapter")
+    model.save(POLICY, tmp_path / "adapter")
     base = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
     loaded = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
     layout = rows([PROMPT])
-    logits = model.top(model.trunk(layout), layout, adapter=POLICY) @ model.unembedding_VD.T
+    logits = model.top(model.trunk(layout), layout, name=POLICY) @ model.unembedding_VD.T
     torch.testing.assert_close(loaded(layout.ids_BT).logits, logits, atol=1e-5, rtol=1e-4)
 
     again = make_model(seed=1)
-    again.load_adapter(POLICY, tmp_path / "adapter")
+    again.load(POLICY, tmp_path / "adapter")
     torch.testing.assert_close(again.state(POLICY), model.state(POLICY))
 
 
@@ -153,5 +154,5 @@ def test_an_architecture_that_does_not_split_runs_whole(
     recipe = load_recipe("tiny").model.model_copy(update={"target_modules": (target,)})
     model = SharedModel(whole, recipe=recipe, adapters=[POLICY], device=torch.device("cpu"), seed=0)
     assert not model.shares_trunk
-    hidden = model.top(model.trunk(layout), layout, adapter=POLICY)
+    hidden = model.top(model.trunk(layout), layout, name=POLICY)
     torch.testing.assert_close(hidden @ model.unembedding_VD.T, wanted)
