@@ -32,19 +32,30 @@ class DataRecipe(_Section):
 
 
 class ModelRecipe(_Section):
-    """How policy, reward and value model share one frozen base."""
+    """What holds for any kind of weights."""
 
-    dtype: Literal[
-        "bfloat16", "float32"
-    ]  # of the base and the matmuls; adapters are always float32
+    dtype: Literal["bfloat16", "float32"]  # of the matmuls; what trains is always float32
+    gradient_checkpointing: bool  # recompute a layer's activations in the backward pass
+    max_sequence_tokens: Count  # prompt + answer; longer rankings and prompts are dropped
+    tokens_per_pass: Count  # padded tokens of one forward pass: bounds memory
+
+
+class AdapterRecipe(ModelRecipe):
+    """Policy, reward and value model are adapters on one frozen base."""
+
+    weights: Literal["adapter"]
     num_adapted_layers: (
         Count  # from the top; the layers below are computed once for all four models
     )
     target_modules: tuple[str, ...] = Field(min_length=1)  # linears of an adapted layer
     rank: Count  # at most the engine's --max-lora-rank
     alpha: Positive
-    max_sequence_tokens: Count  # prompt + answer; longer rankings and prompts are dropped
-    tokens_per_pass: Count  # padded tokens of one forward pass: bounds memory
+
+
+class FullRecipe(ModelRecipe):
+    """Every model has all its weights; they are sharded over processes where there are several."""
+
+    weights: Literal["full"]
 
 
 class RewardRecipe(_Section):
@@ -130,7 +141,7 @@ class GateRecipe(_Section):
 class Recipe(_Section):
     name: str = Field(min_length=1)
     data: DataRecipe
-    model: ModelRecipe
+    model: Annotated[AdapterRecipe | FullRecipe, Field(discriminator="weights")]
     reward: RewardRecipe
     ppo: PPORecipe
     gate: GateRecipe

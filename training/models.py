@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from training.batches import Layout
-from training.config import ModelRecipe
+from training.config import AdapterRecipe, ModelRecipe
 
 POLICY = "policy"
 REFERENCE = "reference"
@@ -81,6 +81,7 @@ def load(
     """The models of `names` from a local folder or a hub name; they start as the base."""
     from training import shared
 
+    assert isinstance(recipe, AdapterRecipe)
     return shared.load(base_model, recipe=recipe, adapters=names, device=device, seed=seed)
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from training.batches import Layout, rows
-from training.config import ModelRecipe
+from training.config import AdapterRecipe
 from training.logprobs import token_logprobs
 from training.models import POLICY, REFERENCE, ScalarHead
 
@@ -35,7 +35,7 @@ class SharedModel:
         self,
         causal_lm: Any,  # a transformers causal language model
         *,
-        recipe: ModelRecipe,
+        recipe: AdapterRecipe,
         adapters: Sequence[str],
         device: torch.device,
         seed: int,
@@ -161,7 +161,7 @@ class SharedModel:
 def load(
     base_model: Path,
     *,
-    recipe: ModelRecipe,
+    recipe: AdapterRecipe,
     adapters: Sequence[str],
     device: torch.device,
     seed: int,
@@ -173,7 +173,7 @@ def load(
     return SharedModel(causal_lm, recipe=recipe, adapters=adapters, device=device, seed=seed)
 
 
-def _lora_config(recipe: ModelRecipe, layers: range) -> peft.LoraConfig:
+def _lora_config(recipe: AdapterRecipe, layers: range) -> peft.LoraConfig:
     return peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=recipe.rank,

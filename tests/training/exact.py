@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from training.batches import Group, Packed, rows
-from training.config import ModelRecipe
+from training.config import AdapterRecipe
 from training.models import POLICY, REFERENCE, REWARD, VALUE, Models
 from training.rollouts import Rollout
 from training.shared import SharedModel
@@ -42,7 +42,9 @@ def build_model(*, seed: int) -> SharedModel:
     # no policy could be sure of anything.
     with torch.no_grad():
         causal_lm.lm_head.weight.mul_(15)
-    recipe = ModelRecipe(
+    recipe = AdapterRecipe(
+        weights="adapter",
+        gradient_checkpointing=False,
         dtype="float32",
         num_adapted_layers=2,
         target_modules=(
