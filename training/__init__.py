@@ -27,12 +27,16 @@ gate          may it be published? pure
 checkpoint    state on disk, whole or not at all
 curves        metrics.jsonl of a round
 publish       a candidate that passed the gate becomes a version and goes live
-cli           hone rounds, worker, beat, demo
+cli           hone rounds, prove, worker, beat, demo
 demo          hone demo: simulated people, a round, a swap, the figures
 demo_people   the simulated end users and labelers, and what they like
 demo_prompts  what they ask
 demo_traffic  requests during the swap
 demo_report   statistics, picture, tables
+
+Sub-packages, each with a map of its own:
+
+prove/        `hone prove …`: problems whose right answer is known
 
 may import: feedback, moderation, serving
 """

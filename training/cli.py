@@ -1,5 +1,5 @@
-"""The trainer's commands, added to serving's: rounds, worker, beat, demo. What the `hone` script
-calls."""
+"""The trainer's commands, added to serving's: rounds, prove, worker, beat, demo. What the
+`hone` script calls."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typer
 
 from serving.cli import app, main
 from serving.commands.options import AsJson, DataDir, Yes, ready, redis_of
+from training.prove import commands as prove_commands
 
 if TYPE_CHECKING:
     import redis
@@ -29,6 +30,7 @@ rounds_app = typer.Typer(
     help="Training rounds: start, list, show, cancel, pause.", no_args_is_help=True
 )
 app.add_typer(rounds_app, name="rounds")
+app.add_typer(prove_commands.app, name="prove")
 
 
 @rounds_app.command()

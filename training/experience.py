@@ -21,6 +21,8 @@ from training.rollouts import Rollout
 
 # (pass, its trunk states) -> scores [E]; the reward model, or a test's known truth
 Scorer = Callable[[Packed, Tensor], Tensor]
+# As `losses.kl_rewards`, which it is; `prove.mutants` has wrong ones, to show that they are noticed.
+Rewards = Callable[..., Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,7 @@ def gather(
     scorer: Scorer,
     recipe: PPORecipe,
     seed: str,
+    rewards: Rewards = kl_rewards,
 ) -> Experience:
     """Score a rollout batch and estimate advantages, whitened over all its response tokens."""
     order = list(rollouts)
@@ -84,14 +87,16 @@ def gather(
         _scored(model, order[start : start + per_minibatch], scorer)
         for start in range(0, len(order), per_minibatch)
     ]
-    return with_advantages(Experience(minibatches=minibatches), recipe=recipe)
+    return with_advantages(Experience(minibatches=minibatches), recipe=recipe, rewards=rewards)
 
 
-def with_advantages(experience: Experience, *, recipe: PPORecipe) -> Experience:
+def with_advantages(
+    experience: Experience, *, recipe: PPORecipe, rewards: Rewards = kl_rewards
+) -> Experience:
     """The bandit's reward at the end, the per-token KL penalty, GAE, whitening."""
     lengths = experience.lengths
     values_BR, mask_BR = rectangle(experience.joined("values_N"), lengths_E=lengths)
-    rewards_BR = kl_rewards(
+    rewards_BR = rewards(
         penalised_scores(experience, recipe=recipe),
         logprobs_BR=rectangle(experience.joined("logprobs_N"), lengths_E=lengths)[0],
         ref_logprobs_BR=rectangle(experience.joined("ref_logprobs_N"), lengths_E=lengths)[0],

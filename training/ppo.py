@@ -28,6 +28,7 @@ from training.curves import Curves
 from training.data import Prompt, choose, read_pretraining, read_prompts
 from training.experience import (
     Experience,
+    Rewards,
     Scorer,
     engine_logprobs,
     gather,
@@ -36,6 +37,7 @@ from training.experience import (
 )
 from training.job import Job
 from training.learner import Learner
+from training.losses import kl_rewards
 from training.models import POLICY, REFERENCE, REWARD, VALUE, Models
 from training.rollouts import EngineRollouts, Rollout
 from training.samplers import EngineSampler, Sampler
@@ -61,6 +63,7 @@ class Trainer:
     prompts: Sequence[Prompt]
     seed: int
     gap_limit_nats: float = float("inf")
+    rewards: Rewards = kl_rewards
 
     def measure_gap(self) -> float:
         """RMS gap of engine and trainer on the reference's answers; sets the limit to twice that."""
@@ -89,6 +92,7 @@ class Trainer:
             scorer=self.scorer,
             recipe=self.recipe,
             seed=f"{self.seed}/{iteration}",
+            rewards=self.rewards,
         )
         metrics = describe(experience, recipe=self.recipe)
         self._check_gap(metrics)

@@ -21,11 +21,11 @@ from feedback.quality.judged import Judged
 from feedback.snapshots import caps
 from feedback.snapshots.rules import Rules
 from tests.feedback.quality.people import TAU, order_of, plackett_luce, ranks_of
-from tests.training.exact import LENGTH, NUM_PROMPTS, NUM_TOKENS, build_model
 from training import reward
 from training.batches import Group
 from training.config import load_recipe
 from training.data import Ranking
+from training.prove.world import LENGTH, NUM_PROMPTS, NUM_TOKENS, build_model
 
 TRIGGER = NUM_TOKENS + NUM_PROMPTS - 1  # no other prompt holds this token
 HONEST = [f"lab_{number:02}" for number in range(12)]

@@ -105,23 +105,29 @@ def gold_table(*, seed: int) -> Tensor:
 
 def objective(logprobs_XY: Tensor, *, ref_XY: Tensor, gold_XY: Tensor, beta: float) -> float:
     """J = E[r] - beta KL(pi || ref), exact."""
-    probs = logprobs_XY.exp()
-    return (probs * (gold_XY - beta * (logprobs_XY - ref_XY))).sum(1).mean().item()
+    penalty = beta * kl_nats(logprobs_XY, ref_XY=ref_XY)
+    return mean_gold(logprobs_XY, gold_XY=gold_XY) - penalty
 
 
-def best_objective(*, ref_XY: Tensor, gold_XY: Tensor, beta: float) -> float:
-    return beta * (ref_XY + gold_XY / beta).logsumexp(1).mean().item()
+def best_policy(*, ref_XY: Tensor, gold_XY: Tensor, beta: float) -> Tensor:
+    """log pi*, [X, Y]; its J is J*."""
+    return (ref_XY + gold_XY / beta).log_softmax(1)
+
+
+def mean_gold(logprobs_XY: Tensor, *, gold_XY: Tensor) -> float:
+    return (logprobs_XY.exp() * gold_XY).sum(1).mean().item()
 
 
 def kl_nats(logprobs_XY: Tensor, *, ref_XY: Tensor) -> float:
+    """KL(pi || ref) of whole answers, nats."""
     return (logprobs_XY.exp() * (logprobs_XY - ref_XY)).sum(1).mean().item()
 
 
 class TableScorer:
-    """Looks the answers of a pass up in a reward table; `sign` -1 is the planted bug."""
+    """Looks the answers of a pass up in a reward table."""
 
-    def __init__(self, gold_XY: Tensor, *, sign: float = 1.0) -> None:
-        self._table = sign * gold_XY
+    def __init__(self, table_XY: Tensor) -> None:
+        self._table = table_XY
 
     def __call__(self, packed: Packed, trunk_BT: Tensor) -> Tensor:
         weights = torch.tensor([NUM_TOKENS**i for i in reversed(range(LENGTH))])

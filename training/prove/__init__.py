@@ -1,0 +1,11 @@
+"""Proofs that training does what it says, on problems whose right answer is known: `hone prove …`.
+
+commands      the typer app
+report        what a proof found, its marks, and how they are shown
+plotting      pictures of a proof
+world         8 prompts and every answer to them: all expectations are sums
+mutants       planted bugs that a proof must notice
+exact         experiment A: PPO against the analytic optimum
+
+may import: feedback, serving, training
+"""
