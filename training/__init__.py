@@ -16,6 +16,8 @@ shared        the four as adapters on one frozen base
 logprobs      log-probabilities without full logits
 losses        eq. 1, PPO, value, KL reward, GAE: pure
 reward        the K-wise reward model
+reward_report  how well it judges: accuracy by people, calibration
+reward_folds  cross-validation: people left out in turn
 uncertainty   what the reward model is least sure of is labeled first
 rollouts      answers sampled by the engines over HTTP
 samplers      where PPO's episodes come from, under ever new names

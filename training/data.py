@@ -7,10 +7,12 @@ dropped, as the paper drops prompts over 1k tokens.
 from __future__ import annotations
 
 import json
+import math
 import pydoc_data.topics
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -34,11 +36,25 @@ class Ranking:
     group: Group
     ranks: tuple[int, ...]  # 1 is best, equal ranks are ties
     weight: float = 1.0  # 0 to 1: how far the labeler is trusted
+    labeler: str = ""  # who judged; empty where nobody knows
 
     @property
     def num_comparisons(self) -> int:
         """Pairs with a winner; 0 for all ties."""
         return sum(a < b for a in self.ranks for b in self.ranks)
+
+    @property
+    def num_ties(self) -> int:
+        return math.comb(len(self.ranks), 2) - self.num_comparisons
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usable:
+    """Rankings that teach something, and what became of the others."""
+
+    rankings: list[Ranking]
+    left_out: dict[str, int]  # rankings, by reason
+    ties_dropped: int  # pairs without a winner, of rankings that are used or have no winner at all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,23 +71,35 @@ def read_rankings(
 
     Without `texts`, rows whose personal data was masked are left out: they hold no token ids.
     """
-    found = []
+    return usable(all_rankings(snapshot, split=split, texts=texts), max_tokens=max_tokens).rankings
+
+
+def all_rankings(snapshot: Path, *, split: Split, texts: Texts | None = None) -> Iterator[Ranking]:
+    """Rankings of one split as they are."""
     for row in _lines(snapshot / "rankings.jsonl"):
-        if row["split"] != split:
-            continue
-        prompt = _prompt_ids(row, texts)
-        answers = tuple(_answer_ids(answer, texts) for answer in row["completions"])
-        if not (prompt and all(answers) and len(prompt) + max(map(len, answers)) <= max_tokens):
-            continue
-        ranking = Ranking(
-            id=row["id"],
-            group=Group(prompt_ids=prompt, answers=answers),
-            ranks=tuple(row["ranks"]),
-            weight=row.get("weight", 1.0),
-        )
-        if ranking.num_comparisons:
-            found.append(ranking)
-    return found
+        if row["split"] == split:
+            answers = tuple(_answer_ids(answer, texts) for answer in row["completions"])
+            yield Ranking(
+                id=row["id"],
+                group=Group(prompt_ids=_prompt_ids(row, texts), answers=answers),
+                ranks=tuple(row["ranks"]),
+                weight=row.get("weight", 1.0),
+                labeler=row.get("labeler") or "",
+            )
+
+
+def usable(rankings: Iterable[Ranking], *, max_tokens: int) -> Usable:
+    """Those with a winner whose every answer fits the context behind the prompt."""
+    kept, left_out, ties = [], Counter[str](), 0
+    for ranking in rankings:
+        why = _why_not(ranking, max_tokens=max_tokens)
+        if why is None:
+            kept.append(ranking)
+        else:
+            left_out[why] += 1
+        if why in (None, "no_winner"):
+            ties += ranking.num_ties
+    return Usable(rankings=kept, left_out=dict(left_out), ties_dropped=ties)
 
 
 def read_prompts(
@@ -138,6 +166,17 @@ def choose(items: Sequence[T], *, count: int, seed: int, turn: int) -> list[T]:
         chosen += [items[i] for i in order[offset : offset + count - len(chosen)]]
         position = turn * count + len(chosen)
     return chosen
+
+
+def _why_not(ranking: Ranking, *, max_tokens: int) -> str | None:
+    prompt_ids, answers = ranking.group.prompt_ids, ranking.group.answers
+    if len(answers) < 2:
+        return "one_answer"
+    if not (prompt_ids and all(answers)):
+        return "no_tokens"
+    if len(prompt_ids) + max(map(len, answers)) > max_tokens:
+        return "too_long"
+    return None if ranking.num_comparisons else "no_winner"
 
 
 def _prompt_ids(row: Mapping[str, Any], texts: Texts | None) -> tuple[int, ...]:

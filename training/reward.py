@@ -2,7 +2,8 @@
 
 1. Read the rankings that fit. 2. A fresh adapter and a scalar head on the base. 3. One optimizer step per
 batch of rankings, all comparisons of a ranking together, each completion scored once (eq. 1). 4. Shift the
-scores so that demonstrations average 0. 5. Held-out accuracy. 6. Save adapter, head, report.
+scores so that demonstrations average 0. 5. Held-out accuracy, calibration.
+6. Save adapter, head, report.
 Shapes: C rankings of a batch, K completions of a ranking, E all completions of a pass.
 """
 
@@ -12,7 +13,6 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from feedback.errors import Unprocessable
-from feedback.quality.intervals import Estimate, share
-from training import checkpoint, models, uncertainty
+from feedback.quality.intervals import Estimate
+from training import checkpoint, models, reward_report, uncertainty
 from training.batches import Group, Packed, pack, passes, rectangle
 from training.config import Readout, RewardRecipe
 from training.curves import Curves
-from training.data import Ranking, choose, read_demonstrations, read_rankings
+from training.data import Ranking, all_rankings, choose, read_demonstrations, usable
 from training.job import Job
 from training.losses import comparisons, ranking_loss
 from training.models import REWARD, Models
@@ -43,10 +43,14 @@ def run(job: Job) -> dict[str, Any]:
     folder = job.step_folder("reward")
     snapshot, limit = job.folder / "snapshot", job.recipe.model.max_sequence_tokens
     texts = Texts(Path(job.plan.base_model))
-    train = read_rankings(snapshot, split="train", max_tokens=limit, texts=texts)
-    heldout = read_rankings(snapshot, split="heldout", max_tokens=limit, texts=texts)
-    if not train:
-        raise Unprocessable("the snapshot holds no ranking with a winner; collect more judgements")
+    rankings = partial(all_rankings, snapshot, texts=texts)
+    train = usable(rankings(split="train"), max_tokens=limit)
+    heldout = usable(rankings(split="heldout"), max_tokens=limit)
+    if not train.rankings:
+        raise Unprocessable(
+            "the snapshot holds no ranking to learn from"
+            f" ({reward_report.reasons(train) or 'none at all'}); collect more judgements"
+        )
     model = models.load(
         Path(job.plan.base_model),
         recipe=job.recipe.model,
@@ -54,26 +58,23 @@ def run(job: Job) -> dict[str, Any]:
         device=models.resolve_device(job.settings.device),
         seed=job.plan.seed,
     )
-    trainer = RewardTrainer(model, job.recipe.reward, train, seed=job.plan.seed)
+    trainer = RewardTrainer(model, job.recipe.reward, train.rankings, seed=job.plan.seed)
     curves = Curves(job.folder / "metrics.jsonl", step="reward")
     _train(trainer, job, folder, curves)
 
-    anchors = _anchors(job, train, texts)
+    anchors = _anchors(job, train.rankings, texts)
     readout = job.recipe.reward.readout
     shift = normalise(model, anchors, readout=readout, has_unit_std=job.recipe.reward.has_unit_std)
-    accuracy = heldout_accuracy(model, heldout, readout=readout)
+    scores = score_groups(model, [r.group for r in heldout.rankings], readout=readout)
     report = {
-        "accuracy": asdict(accuracy),
-        "train_rankings": len(train),
-        "train_comparisons": sum(r.num_comparisons for r in train),
-        "heldout_rankings": len(heldout),
-        "heldout_comparisons": sum(r.num_comparisons for r in heldout),
+        **reward_report.judged(scores, heldout=heldout.rankings, train=train.rankings),
+        **reward_report.counted(train, heldout),
         "anchors": len(anchors),
         **shift,
         "loss": [row["reward/loss"] for row in curves.read() if "reward/loss" in row],
     }
     job.check_mine()
-    curves.append(trainer.num_steps, {"reward/accuracy": accuracy.value})
+    curves.append(trainer.num_steps, {"reward/accuracy": report["accuracy"]["value"]})
     save(model, folder)
     checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1))
     uncertainty.prioritise(partial(score_groups, model, readout=readout), max_tokens=limit)
@@ -136,7 +137,7 @@ class RewardTrainer:
         seconds = time.perf_counter() - started
         return {
             "reward/loss": loss,
-            "reward/train_accuracy": num_right / sum(r.num_comparisons for r in batch),
+            "reward/train_accuracy": num_right / max(1, sum(r.num_comparisons for r in batch)),
             "reward/grad_norm": norm.item(),
             "reward/lr": rate,
             "time/train_s": seconds,
@@ -208,11 +209,7 @@ def normalise(
 def heldout_accuracy(model: Models, rankings: Sequence[Ranking], *, readout: Readout) -> Estimate:
     """Share of comparisons the model decides as the labeler did; equal scores count half."""
     scores = score_groups(model, [r.group for r in rankings], readout=readout)
-    right = [
-        _num_right(torch.tensor([s]), torch.tensor([r.ranks])).item()
-        for s, r in zip(scores, rankings, strict=True)
-    ]
-    return share(right, [r.num_comparisons for r in rankings])
+    return reward_report.accuracy(scores, rankings)
 
 
 def save(model: Models, folder: Path) -> None:
