@@ -20,6 +20,7 @@ reward_report  how well it judges: accuracy by people, calibration
 reward_folds  cross-validation: people left out in turn
 uncertainty   what the reward model is least sure of is labeled first
 rollouts      answers sampled by the engines over HTTP
+dispatch      which engine answers which request, and when
 samplers      where PPO's episodes come from, under ever new names
 experience    sampled answers with scores, values and advantages
 learner       PPO-ptx's update: two gradients, one optimizer step

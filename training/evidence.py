@@ -20,6 +20,7 @@ from transformers import AutoTokenizer
 from feedback.quality.intervals import Estimate, mean, share
 from moderation.client import ModerationClient
 from serving import artifact
+from serving.registry import BASE
 from serving.settings import ServingSettings
 from training import checkpoint, models, ppo, reward
 from training.batches import pack, passes
@@ -155,7 +156,7 @@ def _serve_copy(job: Job, candidate: Path, folder: Path) -> Served:
 def _incumbent(job: Job, engines: EngineRollouts) -> str:
     """The parent on the engines; loaded if one of them was restarted without it."""
     if job.plan.parent_path is None:
-        return engines.base_version
+        return BASE
     if not engines.is_loaded(job.plan.parent):
         folder = Path(job.plan.parent_path)
         digest = artifact.read_manifest(folder).digest

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from serving.registry import BASE
 from training.rollouts import EngineRollouts, Rollout, Served
 
 Export = Callable[[Path, str], str]  # (folder, version) -> digest; writes the policy as it is now
@@ -64,7 +65,7 @@ class EngineSampler:
         self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
     ) -> list[Rollout]:
         return self._engines.sample(
-            self._engines.base_version,
+            BASE,
             prompts,
             answers_per_prompt=answers_per_prompt,
             max_tokens=max_tokens,

@@ -89,6 +89,7 @@ class FakeEngine(Served):
         self.chunk_delay_s = 0.0
         self.answer_delay_s = 0.0
         self.num_cancelled = 0
+        self.num_looks = 0  # GET /policy
         self.by_index: dict[int, str] = {}  # what a candidate answers instead (not streamed)
         self.says: str | None = None  # what it answers instead, to the letter
         self.last_version: str | None = None  # x-engine-version-last, where it differs
@@ -114,6 +115,7 @@ class FakeEngine(Served):
 
     async def _policy(self, request: web.Request) -> web.Response:
         _authenticate(request)
+        self.num_looks += 1
         if self.is_broken:
             return web.Response(status=500, text="Internal Server Error")
         weights = self.loaded.get("policy-0000") or next(iter(self.loaded.values()))
