@@ -24,7 +24,9 @@ dispatch      which engine answers which request, and when
 samplers      where PPO's episodes come from, under ever new names
 experience    sampled answers with scores, values and advantages
 learner       PPO-ptx's update: two gradients, one optimizer step
-ppo           the loop: sample, score, check, update
+trainer       the loop: sample, score, check, update
+alarms        what stops it, each with its cure
+ppo           a round's PPO step: its models, engines, data and candidate
 evidence      measures a candidate against the incumbent
 gate          may it be published? pure
 checkpoint    state on disk, whole or not at all

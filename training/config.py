@@ -108,7 +108,11 @@ class PPORecipe(_Section):
     importance_weight_min: Positive  # truncation of trainer/engine probability ratios
     importance_weight_max: Positive
     engine_gap_floor_nats: Positive  # an RMS gap under this never stops a run
-    rollout_concurrency: Count  # requests in flight, so that live answers keep their latency
+    max_kl_nats: Positive  # mean per answer; above it the run stops
+    kl_target_nats: NotNegative  # mean per answer that kl_coef is adapted to (Ziegler); 0: fixed
+    kl_horizon_episodes: Count  # how slowly it is
+    overlap: bool  # sample the next batch while this one is learnt from: one step off-policy
+    rollout_concurrency: Count  # answers in flight on each engine; live ones keep their latency
     checkpoint_every: Count  # iterations
 
     @model_validator(mode="after")

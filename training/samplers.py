@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
 
@@ -24,10 +25,22 @@ class Sampler(Protocol):
     ) -> list[Rollout]:
         """Answers of the current policy, one Rollout per prompt, in order."""
 
+    def begin(
+        self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
+    ) -> Future[list[Rollout]]:
+        """The same, while the caller goes on. `refresh` comes after they are there."""
+
     def sample_reference(
         self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
     ) -> list[Rollout]:
         """The same from the base model: what the gap between engine and trainer is measured on."""
+
+
+def at_once(rollouts: list[Rollout]) -> Future[list[Rollout]]:
+    """What `begin` returns where answers are there already: a sampler in this process."""
+    answers: Future[list[Rollout]] = Future()
+    answers.set_result(rollouts)
+    return answers
 
 
 class EngineSampler:
@@ -55,9 +68,16 @@ class EngineSampler:
     def sample(
         self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
     ) -> list[Rollout]:
+        return self.begin(
+            prompts, answers_per_prompt=answers_per_prompt, max_tokens=max_tokens
+        ).result()
+
+    def begin(
+        self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
+    ) -> Future[list[Rollout]]:
         if self._current is None:
             raise RuntimeError("refresh() comes before sample()")
-        return self._engines.sample(
+        return self._engines.begin(
             self._current, prompts, answers_per_prompt=answers_per_prompt, max_tokens=max_tokens
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import torch
 
@@ -10,6 +11,7 @@ from training.batches import Group, pack, rows
 from training.experience import response_logprobs
 from training.models import POLICY, REFERENCE, Models
 from training.rollouts import Rollout
+from training.samplers import at_once
 
 MakeModel = Callable[..., Models]
 
@@ -38,6 +40,14 @@ class LocalSampler:
         self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
     ) -> list[Rollout]:
         return self._sample(prompts, answers_per_prompt, max_tokens, POLICY, self._shift_nats)
+
+    def begin(
+        self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
+    ) -> Future[list[Rollout]]:
+        """Done at once: of the weights as they are now, whatever an update makes of them meanwhile."""
+        return at_once(
+            self.sample(prompts, answers_per_prompt=answers_per_prompt, max_tokens=max_tokens)
+        )
 
     def sample_reference(
         self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int

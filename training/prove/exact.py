@@ -10,10 +10,10 @@ from training.config import PPORecipe, load_recipe
 from training.data import Prompt
 from training.learner import Learner
 from training.models import POLICY, REFERENCE
-from training.ppo import Trainer
 from training.prove import mutants, world
 from training.prove.mutants import Mutant
 from training.prove.report import Mark, Proof, Row, at_least, at_most, below
+from training.trainer import Trainer
 
 BETA = 0.3
 _KL_ITERATIONS = 20  # the last ones, over which sampled and exact KL are compared

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from concurrent.futures import Future
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from training.batches import Group, Packed, rows
 from training.config import AdapterRecipe
 from training.models import POLICY, REFERENCE, REWARD, VALUE, Models
 from training.rollouts import Rollout
+from training.samplers import at_once
 from training.shared import SharedModel
 
 NUM_PROMPTS, NUM_TOKENS, LENGTH = 8, 10, 4
@@ -153,6 +155,13 @@ class TableSampler:
         assert max_tokens == LENGTH
         logprobs_XY = answer_logprobs(self._tables)
         return [self._rollout(prompt, logprobs_XY, answers_per_prompt) for prompt in prompts]
+
+    def begin(
+        self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
+    ) -> Future[list[Rollout]]:
+        return at_once(
+            self.sample(prompts, answers_per_prompt=answers_per_prompt, max_tokens=max_tokens)
+        )
 
     def sample_reference(
         self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int

@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from tests.training.local_sampler import LocalSampler, MakeModel
-from training import ppo
+from training.alarms import EngineGapError
 from training.batches import Packed
 from training.config import load_recipe
 from training.curves import Curves
 from training.data import Prompt
 from training.learner import Learner
 from training.models import POLICY, VALUE, Models
+from training.trainer import Trainer
+from training.trainer import train as run
 
 RECIPE = load_recipe("tiny")
 PROMPTS = [Prompt(id=str(i), ids=(10 + i, 11, 12), text="") for i in range(6)]
@@ -28,8 +30,8 @@ def share_of_even_tokens(packed: Packed, trunk_BT: torch.Tensor) -> torch.Tensor
     return torch.stack([part.mean() for part in even.split(packed.lengths_E.tolist())])
 
 
-def trainer_of(model: Models, **sampler: float) -> ppo.Trainer:
-    return ppo.Trainer(
+def trainer_of(model: Models, **sampler: float) -> Trainer:
+    return Trainer(
         model=model,
         recipe=RECIPE.ppo,
         learner=Learner(model, RECIPE.ppo, pretraining=PRETRAINING, seed=7),
@@ -40,7 +42,7 @@ def trainer_of(model: Models, **sampler: float) -> ppo.Trainer:
     )
 
 
-def train(trainer: ppo.Trainer, folder: Path, *, killed_in: int | None = None) -> Curves:
+def train(trainer: Trainer, folder: Path, *, killed_in: int | None = None) -> Curves:
     curves = Curves(folder / "metrics.jsonl", step="ppo")
     checks = iter(range(100))
 
@@ -48,7 +50,7 @@ def train(trainer: ppo.Trainer, folder: Path, *, killed_in: int | None = None) -
         if next(checks) == killed_in:
             raise Killed
 
-    ppo.train(trainer, folder=folder, curves=curves, recipe=RECIPE, check_mine=check_mine)
+    run(trainer, folder=folder, curves=curves, recipe=RECIPE, check_mine=check_mine)
     return curves
 
 
@@ -90,7 +92,7 @@ def test_a_step_that_lost_its_lease_writes_no_checkpoint(
 def test_an_engine_that_samples_another_policy_stops_the_run(
     make_model: MakeModel, tmp_path: Path
 ) -> None:
-    with pytest.raises(ppo.EngineGapError, match="GET /policy"):
+    with pytest.raises(EngineGapError, match="GET /policy"):
         train(trainer_of(make_model(), shift_nats=0.5), tmp_path)
 
 
