@@ -14,6 +14,7 @@ batches       prompts with their answers laid out for forward passes
 models        policy, reference, value and reward: what training needs of them
 shared        the four as adapters on one frozen base
 logprobs      log-probabilities without full logits
+phases        the parts of a step, for whoever measures them
 losses        eq. 1, PPO, value, KL reward, GAE: pure
 reward        the K-wise reward model
 reward_report  how well it judges: accuracy by people, calibration
@@ -41,6 +42,7 @@ demo_report   statistics, picture, tables
 
 Sub-packages, each with a map of its own:
 
+bench/        `hone bench …` of the trainer: what training costs
 prove/        `hone prove …`: problems whose right answer is known
 
 may import: feedback, moderation, serving

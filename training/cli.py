@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serving.bench.commands import app as bench_app
 from serving.cli import app, main
 from serving.commands.options import AsJson, DataDir, Yes, ready, redis_of
+from training.bench import commands as bench_commands
 from training.prove import commands as prove_commands
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ rounds_app = typer.Typer(
 )
 app.add_typer(rounds_app, name="rounds")
 app.add_typer(prove_commands.app, name="prove")
+bench_app.command()(bench_commands.ppo)
 
 
 @rounds_app.command()

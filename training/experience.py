@@ -17,6 +17,7 @@ from training.batches import Packed, pack, passes, rectangle
 from training.config import PPORecipe
 from training.losses import advantages, kl_rewards, whiten
 from training.models import POLICY, REFERENCE, VALUE, Models
+from training.phases import phase
 from training.rollouts import Rollout
 
 # (pass, its trunk states) -> scores [E]; the reward model, or a test's known truth
@@ -137,17 +138,25 @@ def _scored(model: Models, rollouts: Sequence[Rollout], scorer: Scorer) -> list[
 
 def _pass(model: Models, rollouts: Sequence[Rollout], scorer: Scorer) -> Pass:
     packed = pack([rollout.group for rollout in rollouts]).to(model.device)
-    trunk_BT = model.trunk(packed.layout)
-    logprobs_N = response_logprobs(model, packed, trunk_BT, name=POLICY)
+    with phase("trunk"):
+        trunk_BT = model.trunk(packed.layout)
+    with phase("score/policy"):
+        logprobs_N = response_logprobs(model, packed, trunk_BT, name=POLICY)
+    with phase("score/reference"):
+        ref_logprobs_N = response_logprobs(model, packed, trunk_BT, name=REFERENCE)
+    with phase("score/value"):
+        values_N = token_values(model, packed, trunk_BT)
+    with phase("score/reward"):
+        scores_E = scorer(packed, trunk_BT).float()
     ended = [has_ended for r in rollouts for has_ended in r.ended]
     return Pass(
         packed=packed,
         trunk_BT=trunk_BT,
         logprobs_N=logprobs_N,
         engine_logprobs_N=engine_logprobs(rollouts).to(model.device),
-        ref_logprobs_N=response_logprobs(model, packed, trunk_BT, name=REFERENCE),
-        values_N=token_values(model, packed, trunk_BT),
-        scores_E=scorer(packed, trunk_BT).float(),
+        ref_logprobs_N=ref_logprobs_N,
+        values_N=values_N,
+        scores_E=scores_E,
         has_ended_E=torch.tensor(ended, device=model.device),
         advantages_N=torch.zeros_like(logprobs_N),
         returns_N=torch.zeros_like(logprobs_N),

@@ -17,6 +17,7 @@ from training.data import choose
 from training.experience import Experience, Pass, response_logprobs, token_values
 from training.losses import engine_weights, policy_loss, value_loss
 from training.models import POLICY, VALUE, Models
+from training.phases import phase
 
 # Before the first step of a batch the ratio is 1 but for rounding: the same passes, the same weights.
 _MAX_FIRST_KL_NATS = 1e-3
@@ -84,7 +85,8 @@ class Learner:
         """Add the gradients of a minibatch and its pretraining examples to the buffers."""
         metrics = self._rl_gradients(minibatch)
         if examples and self._recipe.ptx_coef:
-            metrics["ppo/ptx_loss"] = self._ptx_gradients(examples)
+            with phase("train/ptx"):
+                metrics["ppo/ptx_loss"] = self._ptx_gradients(examples)
         return metrics
 
     def state(self) -> dict[str, Tensor]:
@@ -121,8 +123,9 @@ class Learner:
         clip = torch.nn.utils.clip_grad_norm_
         metrics["ppo/policy/grad_norm"] = clip(self._policy.values(), self._recipe.grad_clip).item()
         metrics["ppo/val/grad_norm"] = clip(self._value.values(), self._recipe.grad_clip).item()
-        self._adam.step()
-        self._tick_average()
+        with phase("optimizer"):
+            self._adam.step()
+            self._tick_average()
         return metrics
 
     def _rl_gradients(self, minibatch: Sequence[Pass]) -> dict[str, float]:
@@ -130,29 +133,31 @@ class Learner:
         num_tokens = sum(one.num_tokens for one in minibatch)
         sums: dict[str, float] = defaultdict(float)
         for one in minibatch:
-            logprobs_N = response_logprobs(self._model, one.packed, one.trunk_BT, name=POLICY)
-            policy = policy_loss(
-                logprobs_N,
-                old_logprobs_N=one.logprobs_N,
-                advantages_N=one.advantages_N,
-                weights_N=engine_weights(
-                    one.logprobs_N,
-                    engine_logprobs=one.engine_logprobs_N,
-                    minimum=recipe.importance_weight_min,
-                    maximum=recipe.importance_weight_max,
-                ),
-                cliprange=recipe.cliprange,
-                num_tokens=num_tokens,
-            )
-            policy.loss.backward()
-            value = value_loss(
-                token_values(self._model, one.packed, one.trunk_BT),
-                old_values_N=one.values_N,
-                returns_N=one.returns_N,
-                cliprange_value=recipe.cliprange_value,
-                num_tokens=num_tokens,
-            )
-            value.loss.backward()
+            with phase("train/policy"):
+                logprobs_N = response_logprobs(self._model, one.packed, one.trunk_BT, name=POLICY)
+                policy = policy_loss(
+                    logprobs_N,
+                    old_logprobs_N=one.logprobs_N,
+                    advantages_N=one.advantages_N,
+                    weights_N=engine_weights(
+                        one.logprobs_N,
+                        engine_logprobs=one.engine_logprobs_N,
+                        minimum=recipe.importance_weight_min,
+                        maximum=recipe.importance_weight_max,
+                    ),
+                    cliprange=recipe.cliprange,
+                    num_tokens=num_tokens,
+                )
+                policy.loss.backward()
+            with phase("train/value"):
+                value = value_loss(
+                    token_values(self._model, one.packed, one.trunk_BT),
+                    old_values_N=one.values_N,
+                    returns_N=one.returns_N,
+                    cliprange_value=recipe.cliprange_value,
+                    num_tokens=num_tokens,
+                )
+                value.loss.backward()
             sums["ppo/policy/loss"] += policy.loss.item()
             sums["ppo/policy/clipfrac"] += policy.clipfrac.item()
             sums["ppo/policy/approxkl"] += policy.approxkl.item()
