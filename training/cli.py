@@ -34,6 +34,7 @@ rounds_app = typer.Typer(
 app.add_typer(rounds_app, name="rounds")
 app.add_typer(prove_commands.app, name="prove")
 bench_app.command()(bench_commands.ppo)
+bench_app.command()(bench_commands.rollouts)
 
 
 @rounds_app.command()

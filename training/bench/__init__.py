@@ -3,6 +3,8 @@
 commands   the command line
 ppo        PPO iterations: seconds and memory by phase, beside the floor and four plain models
 iteration  such iterations, in a process of their own
+rollouts   answers through the engine's HTTP, beside vLLM alone
+offline    vLLM alone, a process of its own
 workload   prompts, answers and texts of random tokens
 candidates  the models that are measured: a folder's, or random weights of a known shape
 shapes     of known models

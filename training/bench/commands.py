@@ -1,4 +1,4 @@
-"""`hone bench ppo`, added to serving's benches by `training.cli`."""
+"""`hone bench ppo|rollouts`, added to serving's benches by `training.cli`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from feedback.errors import Unprocessable
+from serving.bench.commands import Rounds, Tokens
 from serving.commands.options import AsJson, DataDir
 
 _HERE = Path(".hone")
@@ -57,6 +58,28 @@ def ppo(
         seed=seed,
     )
     _show(run(task, with_baseline=baseline, say=_say), as_json=as_json)
+
+
+def rollouts(
+    model: Annotated[
+        str | None, typer.Option(help="A model's folder or name. Default: SmolLM2-135M.")
+    ] = None,
+    requests: Annotated[int, typer.Option(min=1, help="Prompts, one answer each.")] = 64,
+    tokens: Tokens = 64,
+    rounds: Rounds = 5,
+    data: DataDir = _HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Tokens/s of rollouts through an engine's HTTP, beside `LLM.generate` of vLLM alone."""
+    from training.bench.rollouts import Size, run, show
+
+    report = run(
+        Path(_folder(model, data)),
+        size=Size(num_requests=requests, num_tokens=tokens, rounds=rounds),
+        data_dir=data,
+        say=_say,
+    )
+    show(report, as_json=as_json)
 
 
 def _folder(model: str | None, data: Path) -> str:
