@@ -8,6 +8,7 @@ worker        takes the lease, runs each step as a child process
 tasks         Celery: tick, run_round
 job           what a step works on, and whether it still may
 step          python -m training.step: one step of a round in its own process
+preferences   a preference dataset on disk as a snapshot
 data          a snapshot and pretraining text as token groups
 texts         token ids of texts that a snapshot holds without them
 batches       prompts with their answers laid out for forward passes
@@ -16,6 +17,9 @@ shared        the four as adapters on one frozen base
 logprobs      log-probabilities without full logits
 phases        the parts of a step, for whoever measures them
 losses        eq. 1, PPO, value, KL reward, GAE: pure
+sft           imitates demonstrations
+selection     which of its epochs answers best
+model_folder  a whole model out of what a step trained
 reward        the K-wise reward model
 reward_report  how well it judges: accuracy by people, calibration
 reward_folds  cross-validation: people left out in turn
@@ -33,7 +37,10 @@ gate          may it be published? pure
 checkpoint    state on disk, whole or not at all
 curves        metrics.jsonl of a round
 publish       a candidate that passed the gate becomes a version and goes live
-cli           hone rounds, prove, worker, beat, demo
+standalone    one step of a round by itself, on a dataset on disk
+own_engine    an engine for as long as a command runs
+train_commands  hone train sft, rm, ppo
+cli           hone rounds, prove, train, worker, beat, demo
 demo          hone demo: simulated people, a round, a swap, the figures
 demo_people   the simulated end users and labelers, and what they like
 demo_prompts  what they ask

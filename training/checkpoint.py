@@ -69,6 +69,13 @@ def write_text(path: Path, text: str) -> None:
     partial.rename(path)
 
 
+def flush_tree(folder: Path) -> None:
+    """All files of a folder on the disk, before it gets its name."""
+    for path in folder.rglob("*"):
+        _flush(path)
+    _flush(folder)
+
+
 def adam_state(optimizer: torch.optim.Adam, names: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """Adam's moments and step counts as named tensors."""
     return {

@@ -1,4 +1,4 @@
-"""The trainer's commands, added to serving's: rounds, prove, worker, beat, demo. What the
+"""The trainer's commands, added to serving's: rounds, prove, train, worker, beat, demo. What the
 `hone` script calls."""
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import typer
 from serving.bench.commands import app as bench_app
 from serving.cli import app, main
 from serving.commands.options import AsJson, DataDir, Yes, ready, redis_of
+from training import train_commands
 from training.bench import commands as bench_commands
 from training.prove import commands as prove_commands
 
@@ -33,6 +34,7 @@ rounds_app = typer.Typer(
 )
 app.add_typer(rounds_app, name="rounds")
 app.add_typer(prove_commands.app, name="prove")
+app.add_typer(train_commands.app, name="train")
 bench_app.command()(bench_commands.ppo)
 bench_app.command()(bench_commands.rollouts)
 

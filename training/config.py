@@ -58,6 +58,25 @@ class FullRecipe(ModelRecipe):
     weights: Literal["full"]
 
 
+class SFTRecipe(_Section):
+    """Imitating demonstrations, paper section 3.5 and appendix C.1."""
+
+    weights: Literal["adapter", "full"]  # adapters, [model]'s, are merged in the end
+    epochs: Count  # paper: 16; 2 for PPO's initial policy
+    examples_per_step: Count  # paper: 32
+    learning_rate: Positive
+    final_lr_fraction: Fraction  # cosine ends here; there is no warm-up
+    adam_betas: tuple[Fraction, Fraction]
+    adam_eps: Positive
+    weight_decay: NotNegative
+    grad_clip: Positive
+    pretraining_share: Annotated[float, Field(ge=0, lt=1)]  # of the examples, and of the loss
+    pretraining_tokens: Count  # length of one pretraining example
+    judged_prompts: Count  # held-out prompts whose answers choose the epoch, at most
+    response_tokens: Count  # of those answers
+    checkpoint_every: Count  # optimizer steps
+
+
 class RewardRecipe(_Section):
     """K-wise reward model, paper section 3.5 and eq. 1."""
 
@@ -146,6 +165,8 @@ class Recipe(_Section):
     name: str = Field(min_length=1)
     data: DataRecipe
     model: Annotated[AdapterRecipe | FullRecipe, Field(discriminator="weights")]
+    sft: SFTRecipe  # the baseline
+    ppo_init: SFTRecipe  # PPO's initial policy and reference
     reward: RewardRecipe
     ppo: PPORecipe
     gate: GateRecipe
@@ -158,6 +179,17 @@ class Recipe(_Section):
             )
         if self.ppo.ptx_tokens > self.model.max_sequence_tokens:
             raise ValueError("ppo.ptx_tokens must not exceed model.max_sequence_tokens")
+        for name, section in (("sft", self.sft), ("ppo_init", self.ppo_init)):
+            if section.pretraining_tokens > self.model.max_sequence_tokens:
+                raise ValueError(
+                    f"{name}.pretraining_tokens must not exceed model.max_sequence_tokens"
+                )
+            if section.response_tokens >= self.model.max_sequence_tokens:
+                raise ValueError(
+                    f"{name}.response_tokens must leave room for a prompt in max_sequence_tokens"
+                )
+            if section.weights == "adapter" and self.model.weights == "full":
+                raise ValueError(f'{name}.weights = "adapter" needs adapters in [model]')
         return self
 
 

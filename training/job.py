@@ -47,6 +47,16 @@ class Job:
             is_mine=_lease_check(),
         )
 
+    @property
+    def snapshot(self) -> Path:
+        """The dataset."""
+        return Path(self.plan.snapshot or self.folder / "snapshot")
+
+    @property
+    def reward_folder(self) -> Path:
+        """The reward model."""
+        return Path(self.plan.reward or self.folder / "reward")
+
     def step_folder(self, step: str) -> Path:
         """Where a step writes; made if it is not there."""
         folder = self.folder / step

@@ -116,8 +116,8 @@ def _load(job: Job) -> Models:
         device=models.resolve_device(job.settings.device),
         seed=job.plan.seed,
     )
-    reward.load_into(model, job.folder / "reward")
-    reward.load_into(model, job.folder / "reward", name=VALUE)
+    reward.load_into(model, job.reward_folder)
+    reward.load_into(model, job.reward_folder, name=VALUE)
     if job.plan.parent_path is not None:
         model.load(POLICY, Path(job.plan.parent_path))
     return model
@@ -126,7 +126,7 @@ def _load(job: Job) -> Models:
 def _prompts(job: Job) -> list[Prompt]:
     room = job.recipe.model.max_sequence_tokens - job.recipe.ppo.response_tokens
     found = read_prompts(
-        job.folder / "snapshot",
+        job.snapshot,
         split="train",
         max_tokens=sys.maxsize,
         texts=Texts(Path(job.plan.base_model)),

@@ -41,7 +41,7 @@ HEAD = "head.safetensors"
 def run(job: Job) -> dict[str, Any]:
     """Train the round's reward model, from its last checkpoint if there is one; returns the report."""
     folder = job.step_folder("reward")
-    snapshot, limit = job.folder / "snapshot", job.recipe.model.max_sequence_tokens
+    snapshot, limit = job.snapshot, job.recipe.model.max_sequence_tokens
     texts = Texts(Path(job.plan.base_model))
     rankings = partial(all_rankings, snapshot, texts=texts)
     train = usable(rankings(split="train"), max_tokens=limit)
@@ -77,7 +77,8 @@ def run(job: Job) -> dict[str, Any]:
     curves.append(trainer.num_steps, {"reward/accuracy": report["accuracy"]["value"]})
     save(model, folder)
     checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1))
-    uncertainty.prioritise(partial(score_groups, model, readout=readout), max_tokens=limit)
+    if job.plan.is_round:
+        uncertainty.prioritise(partial(score_groups, model, readout=readout), max_tokens=limit)
     return report
 
 
@@ -249,7 +250,7 @@ def _train(trainer: RewardTrainer, job: Job, folder: Path, curves: Curves) -> No
 def _anchors(job: Job, train: Sequence[Ranking], texts: Texts) -> list[Group]:
     """Whose mean score is 0: demonstrations, else the answers that were ranked."""
     demonstrations = read_demonstrations(
-        job.folder / "snapshot",
+        job.snapshot,
         split="train",
         max_tokens=job.recipe.model.max_sequence_tokens,
         texts=texts,

@@ -50,6 +50,10 @@ class Plan:
     engine_urls: list[str]
     seed: int
     created: float  # unix seconds
+    # Of `hone train` only, which is one step of a round by itself:
+    is_round: bool = True  # False: nobody's labeling queue is put in another order
+    snapshot: str | None = None  # a dataset elsewhere; None: the round's own
+    reward: str | None = None  # a reward model elsewhere; None: the round's own
 
 
 def directory(settings: ServingSettings, round_id: str) -> Path:

@@ -47,6 +47,20 @@ def run_snapshot(job: Job) -> bool:
     return True
 
 
+def run_sft(job: Job) -> bool:
+    from training import sft
+
+    sft.run(job, section="sft")
+    return True
+
+
+def run_ppo_init(job: Job) -> bool:
+    from training import sft
+
+    sft.run(job, section="ppo_init")
+    return True
+
+
 def run_reward(job: Job) -> bool:
     from training import reward
 
@@ -77,6 +91,8 @@ def run_publish(job: Job) -> bool:
 # Imported lazily, so that the snapshot's process loads no torch.
 STEPS: dict[str, Callable[[Job], bool]] = {
     "snapshot": run_snapshot,
+    "sft": run_sft,  # of `hone train` only, as is the next
+    "ppo_init": run_ppo_init,
     "reward": run_reward,
     "ppo": run_ppo,
     "gate": run_gate,
@@ -97,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         job = Job.open(options.round_dir)
-        if options.step in ("reward", "ppo", "gate"):
+        if options.step not in ("snapshot", "publish"):
             _prepare_torch(job.settings.threads)
         started = time.monotonic()
         if not STEPS[options.step](job):

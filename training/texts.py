@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from feedback.errors import Unprocessable
+
 
 class Texts:
     """The base model's tokenizer and chat template, as the engine uses them. Loaded when needed first."""
@@ -19,6 +21,11 @@ class Texts:
         """Of a row with `messages`, or with `prompt` (the text endpoint)."""
         if "messages" not in row:
             return tuple(self._tokenizer(row["prompt"])["input_ids"])
+        if self._tokenizer.chat_template is None:
+            raise Unprocessable(
+                f"{self._base_model} has no chat template, and the data hold conversations: save one with "
+                'its tokenizer, or give prompts as text, in rows with "endpoint": "text"'
+            )
         text = self._tokenizer.apply_chat_template(
             list(row["messages"]), tokenize=False, add_generation_prompt=True
         )

@@ -1,4 +1,5 @@
-"""The records of a file, one at a time and each with its place: JSONL, JSON, Parquet, also gzipped."""
+"""The records of a file, one at a time and each with its place: JSONL, JSON, also gzipped, Parquet, and Arrow as
+the `datasets` library saves it."""
 
 from __future__ import annotations
 
@@ -14,10 +15,16 @@ import orjson
 
 from feedback.errors import BadRequest, NotFound
 
-_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
+_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
 _MAX_LINE = 32_000_000  # bytes; a longer one is no record but a file of another kind
 _CHUNK = 1 << 20
-_NOT_DATA = ("manifest.json", "dataset_infos.json", "dataset_info.json", "state.json")
+_NOT_DATA = (
+    "manifest.json",
+    "dataset_infos.json",
+    "dataset_info.json",
+    "dataset_dict.json",
+    "state.json",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +41,11 @@ def files_of(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     found = [file for file in sorted(path.rglob("*")) if _suffix(file) in _SUFFIXES]
-    files = [file for file in found if file.name not in _NOT_DATA and file.is_file()]
+    files = [
+        file
+        for file in found
+        if file.name not in _NOT_DATA and not _is_cache(file) and file.is_file()
+    ]
     if not files:
         raise NotFound(f"{path}: no file, and no folder with {', '.join(_SUFFIXES)} in it")
     return files
@@ -44,8 +55,8 @@ def read(file: Path, *, name: str | None = None) -> Iterator[Record]:
     """Records in order. Raises BadRequest where this is no such file at all."""
     name = name or file.name
     suffix = _suffix(file)
-    if suffix == ".parquet":
-        yield from _parquet(file, name)
+    if suffix in (".parquet", ".arrow"):
+        yield from _table(file, name)
         return
     with _open(file) as opened:
         if suffix == ".json":
@@ -58,20 +69,36 @@ def _suffix(file: Path) -> str:
     return Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
 
 
+def _is_cache(file: Path) -> bool:
+    """What `datasets` keeps beside a dataset that it saved: results of map() and filter()."""
+    return file.suffix == ".arrow" and file.name.startswith("cache-")
+
+
 def _open(file: Path) -> gzip.GzipFile | BinaryIO:
     return gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb")
 
 
-def _parquet(file: Path, name: str) -> Iterator[Record]:
+def _table(file: Path, name: str) -> Iterator[Record]:
     import pyarrow
 
     from feedback.formats import parquet
 
+    rows = parquet.read(file) if file.suffix == ".parquet" else _arrow(file)
     try:
-        for number, row in enumerate(parquet.read(file), start=1):
+        for number, row in enumerate(rows, start=1):
             yield Record(where=f"{name}:{number}", value=row)
     except pyarrow.ArrowInvalid as error:
-        raise BadRequest(f"{file} is no Parquet file: {error}") from None
+        kind = "Parquet" if file.suffix == ".parquet" else "Arrow"
+        raise BadRequest(f"{file} is no {kind} file: {error}") from None
+
+
+def _arrow(file: Path) -> Iterator[Any]:
+    """Of `save_to_disk`: a stream, not Arrow's file format."""
+    import pyarrow
+
+    with pyarrow.memory_map(str(file)) as opened, pyarrow.ipc.open_stream(opened) as stream:
+        for batch in stream:
+            yield from batch.to_pylist()
 
 
 def _lines(opened: gzip.GzipFile | BinaryIO, name: str) -> Iterator[Record]:
