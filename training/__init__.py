@@ -22,6 +22,7 @@ selection     which of its epochs answers best
 model_folder  a whole model out of what a step trained
 reward        the K-wise reward model
 reward_report  how well it judges: accuracy by people, calibration
+reward_export  as one checkpoint that transformers and vLLM load
 reward_folds  cross-validation: people left out in turn
 uncertainty   what the reward model is least sure of is labeled first
 rollouts      answers sampled by the engines over HTTP
