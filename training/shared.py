@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
+from training.attention import ATTENTION
 from training.batches import Layout, rows
 from training.config import AdapterRecipe
 from training.logprobs import token_logprobs
@@ -168,7 +169,7 @@ def load(
 ) -> SharedModel:
     """The frozen base from a local folder or a hub name, with fresh adapters that change nothing yet."""
     causal_lm = AutoModelForCausalLM.from_pretrained(
-        base_model, dtype=getattr(torch, recipe.dtype), attn_implementation="sdpa"
+        base_model, dtype=getattr(torch, recipe.dtype), attn_implementation=ATTENTION
     )
     return SharedModel(causal_lm, recipe=recipe, adapters=adapters, device=device, seed=seed)
 

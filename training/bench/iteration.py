@@ -51,9 +51,10 @@ def measure(task: Task) -> dict[str, Any]:
     from transformers.utils import logging as transformers_logging
 
     from training import models
+    from training.attention import ATTENTION
     from training.bench import candidates, floor, workload
     from training.bench.meter import Meter, process_peak_mb
-    from training.config import load_recipe
+    from training.config import AdapterRecipe, load_recipe
     from training.phases import heard_by
 
     transformers_logging.disable_progress_bar()
@@ -61,10 +62,12 @@ def measure(task: Task) -> dict[str, Any]:
         torch.set_num_threads(task.threads)
     device = models.resolve_device(task.device)
     recipe = load_recipe(task.recipe)
+    assert isinstance(recipe.model, AdapterRecipe)  # the command refuses others
     dtype = torch.float32 if task.is_baseline else getattr(torch, recipe.model.dtype)
     base = candidates.causal_lm(
         folder=Path(task.folder) if task.folder else None,
         random_model=task.random_model,
+        attention="sdpa" if task.is_baseline else ATTENTION,
         dtype=dtype,
         device=device,
     )
@@ -150,7 +153,11 @@ def _baseline(
     models = four_models(base, recipe=recipe.model)
     plain = Baseline(models, recipe.ppo, readout=recipe.reward.readout)
     per_step = round(recipe.ppo.episodes_per_minibatch * recipe.ppo.ptx_examples_per_episode)
-    return lambda number: plain.iteration(rollouts, examples[:per_step])
+
+    def iterate(number: int) -> None:
+        plain.iteration(rollouts, examples[:per_step])
+
+    return iterate
 
 
 if __name__ == "__main__":
