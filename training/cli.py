@@ -35,6 +35,7 @@ rounds_app = typer.Typer(
 app.add_typer(rounds_app, name="rounds")
 app.add_typer(prove_commands.app, name="prove")
 app.add_typer(train_commands.app, name="train")
+bench_app.command()(bench_commands.reward)
 bench_app.command()(bench_commands.ppo)
 bench_app.command()(bench_commands.rollouts)
 

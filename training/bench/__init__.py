@@ -1,6 +1,8 @@
 """`hone bench reward|ppo|rollouts`: what training costs, beside a peer or a floor of the same run.
 
 commands   the command line
+reward     the K-wise reward model beside TRL's RewardTrainer
+learning   one reward model that learns, in a process of its own
 ppo        PPO iterations: seconds and memory by phase, beside the floor and four plain models
 iteration  such iterations, in a process of their own
 rollouts   answers through the engine's HTTP, beside vLLM alone

@@ -1,4 +1,4 @@
-"""`hone bench ppo|rollouts`, added to serving's benches by `training.cli`."""
+"""`hone bench reward|ppo|rollouts`, added to serving's benches by `training.cli`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,46 @@ from serving.bench.commands import Rounds, Tokens
 from serving.commands.options import AsJson, DataDir
 
 _HERE = Path(".hone")
+_KS = [4, 9]
+_RECIPE = "default"
+
+
+def reward(
+    k: Annotated[list[int], typer.Option("--k", min=2, help="Answers; several times.")] = _KS,
+    rankings: Annotated[int, typer.Option(min=8, help="Of each size; four are one step.")] = 16,
+    model: Annotated[
+        str | None, typer.Option(help="A model's folder or name. Default: SmolLM2-135M.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=0, help="0: one per core.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of tokens and weights.")] = 0,
+    data: DataDir = _HERE,
+    as_json: AsJson = False,
+) -> None:
+    """The K-wise reward model beside TRL's: pairs/s and memory, at equal losses."""
+    from training.bench.learning import Task
+    from training.bench.reward import run
+    from training.config import load_recipe
+
+    recipe = load_recipe(_RECIPE)
+    assert recipe.model.weights == "adapter"
+    folder = _folder(model, data)
+    task = Task(
+        is_peer=False,
+        layers=None,
+        folder=folder,
+        recipe=_RECIPE,
+        k=k[0],
+        num_rankings=rankings,
+        rankings_per_step=4,
+        prompt_tokens=64,
+        answer_tokens=40,
+        vocabulary=10_000,
+        threads=threads,
+        seed=seed,
+    )
+    num_layers = json.loads((Path(folder) / "config.json").read_text())["num_hidden_layers"]
+    layers = [recipe.model.num_adapted_layers, num_layers]
+    _show(run(task, ks=k, layers=layers, say=_say), as_json=as_json)
 
 
 def ppo(

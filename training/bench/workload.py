@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from training.batches import Group
 from training.config import PPORecipe
+from training.data import Ranking
 from training.rollouts import Rollout
 
 Tokens = tuple[int, ...]
@@ -46,6 +47,29 @@ def pretraining(recipe: PPORecipe, *, vocab_size: int, seed: int) -> list[Tokens
     rng = random.Random(f"{seed}/pretraining")
     count = round(2 * recipe.episodes_per_minibatch * recipe.ptx_examples_per_episode)
     return [_tokens(rng, recipe.ptx_tokens, vocab_size) for _ in range(count)]
+
+
+def rankings(
+    *, count: int, k: int, prompt_tokens: int, answer_tokens: int, vocabulary: int, seed: int
+) -> list[Ranking]:
+    """Answers that end in more or less of one token, and a labeler who likes much of it."""
+    rng = random.Random(seed)
+    liked = _tokens(rng, 1, vocabulary)
+    made = []
+    for number in range(count):
+        shares = rng.sample(range(answer_tokens), k)
+        answers = tuple(
+            _tokens(rng, answer_tokens - share, vocabulary) + liked * share for share in shares
+        )
+        prompt = _tokens(rng, prompt_tokens, vocabulary)
+        made.append(
+            Ranking(
+                id=str(number),
+                group=Group(prompt_ids=prompt, answers=answers),
+                ranks=tuple(1 + sum(other > share for other in shares) for share in shares),
+            )
+        )
+    return made
 
 
 def _tokens(rng: random.Random, count: int, vocab_size: int) -> Tokens:
