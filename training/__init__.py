@@ -46,7 +46,7 @@ cli           hone rounds, prove, train, worker, beat, demo
 demo          hone demo: simulated people, a round, a swap, the figures
 demo_people   the simulated end users and labelers, and what they like
 demo_prompts  what they ask
-demo_traffic  requests during the swap
+demo_traffic  streams during the swap
 demo_report   statistics, picture, tables
 
 Sub-packages, each with a map of its own:

@@ -165,11 +165,14 @@ def demo(
 ) -> None:
     """Simulated people use the running stack until a better version answers; measures how much
     better."""
+    from rich.console import Console
+
     from training.demo import Options, run
 
     stack = ready(data)
     options = Options(data_dir=data, num_sets=sets, num_heldout=heldout, seed=seed, out=out)
-    raise typer.Exit(_EXIT.get(run(stack, options), 1))
+    story = run(stack, options, console=Console())
+    raise typer.Exit(_EXIT.get(story.status, 1))
 
 
 def _rounds(client: redis.Redis, data: Path) -> Rounds:

@@ -57,14 +57,20 @@ class Story:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def run(stack: dict[str, Any], options: Options) -> str:
-    """Run the demo against a stack (`ready.json`). Returns the round's status: finished, refused,
-    failed."""
+def run(stack: dict[str, Any], options: Options, *, console: Console) -> Story:
+    """Run the demo against a stack (`ready.json`). The story's status is the round's: finished,
+    refused, failed."""
     stamina.instrumentation.set_on_retry_hooks([])  # a busy server is no news on a progress bar
-    return asyncio.run(_run(stack, options, Console()))
+    return asyncio.run(_run(stack, options, console))
 
 
-async def _run(stack: dict[str, Any], options: Options, console: Console) -> str:
+def split_prompts(options: Options) -> tuple[list[str], list[str]]:
+    """Those to measure on, and those that people ask. No prompt is in both."""
+    both = prompts(num=options.num_sets + options.num_heldout, seed=options.seed)
+    return both[: options.num_heldout], both[options.num_heldout :]
+
+
+async def _run(stack: dict[str, Any], options: Options, console: Console) -> Story:
     story = Story()
     timeout = aiohttp.ClientTimeout(total=300)
     async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -72,8 +78,7 @@ async def _run(stack: dict[str, Any], options: Options, console: Console) -> str
         operator = Person(session, url=stack["url"], key=stack["admin_key"])
         story.old = (await developer.get("/policy"))["production"]["version"]
         console.print(f"{story.old} answers. The labelers like {PREFERENCE}.")
-        asked = prompts(num=options.num_sets + options.num_heldout, seed=options.seed)
-        heldout, asked = asked[: options.num_heldout], asked[options.num_heldout :]
+        heldout, asked = split_prompts(options)
         with Progress(
             TextColumn("{task.description:34}"),
             BarColumn(),
@@ -97,7 +102,7 @@ async def _run(stack: dict[str, Any], options: Options, console: Console) -> str
     draw(vars(story), metrics, options.out / "demo.png")
     print_result(vars(story), console)
     console.print(f"written: {options.out / 'demo.png'}, {options.out / 'demo.json'}")
-    return story.status
+    return story
 
 
 async def _people(

@@ -17,6 +17,8 @@ import numpy as np
 import stamina
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
+from serving.bench import load
+
 PREFERENCE = "warm, encouraging answers; of two equally warm ones the shorter"
 TEMPERATURE = 0.15  # of Plackett–Luce, in units of gold
 _analyzer = SentimentIntensityAnalyzer()
@@ -71,6 +73,21 @@ class Person:
             if response.status != 200:
                 raise Failed(response.status, answer["error"]["message"])
             return answer, {name.lower(): value for name, value in response.headers.items()}
+
+    async def stream(self, prompt: str, *, num_tokens: int) -> load.Answer:
+        """A streamed answer of exactly so many tokens that is not kept. What went wrong is in it."""
+        body = {
+            "model": "policy",
+            "messages": [{"role": "user", "content": prompt}],
+            "max_tokens": num_tokens,
+            "min_tokens": num_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "store": False,
+        }
+        headers = self._headers | {"content-type": "application/json"}
+        target = load.Load(url=self._url, headers=headers, bodies=[body])
+        return await load.ask(self._session, target, body)
 
     async def get(self, path: str) -> Any:
         """A JSON answer, or None for 204."""

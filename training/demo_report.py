@@ -112,7 +112,7 @@ def print_result(story: dict[str, Any], console: Console) -> None:
         f"({gold['num_prompts']} held-out prompts × {gold['samples_per_prompt']})"
     )
     console.print(
-        f"during the swap: {swap['requests']} requests, {swap['failed']} failed, "
+        f"during the swap: {swap['streams']} streams, {swap['dropped']} dropped or broken, "
         f"{swap['by_new_version']} answered by {story['new']}, "
         f"{swap['header_disagreed_with_policy']} whose header disagreed with /policy"
     )

@@ -43,7 +43,7 @@ def run(job: Job) -> dict[str, Any]:
     known = _known_verdict(folder / "report.json", digest)
     if known is not None:
         return known
-    model = _load(job, candidate)
+    model = load_candidate(job, candidate)
     with ppo.open_engines(job) as engines:
         prompts = _heldout_prompts(job)
         ours, theirs = _answers(job, engines, candidate, folder, prompts)
@@ -118,7 +118,7 @@ def _answers(
     prompts: Sequence[Prompt],
 ) -> tuple[list[Rollout], list[Rollout]]:
     """Of candidate and incumbent, to the same prompts with the same seeds."""
-    served = _serve_copy(job, candidate, folder)
+    served = serve_copy(job, candidate, folder)
     incumbent = _incumbent(job, engines)
     engines.unload_leftovers(f"{job.plan.round_id}-")
     engines.load(served)
@@ -137,7 +137,7 @@ def _answers(
     return ours, theirs
 
 
-def _serve_copy(job: Job, candidate: Path, folder: Path) -> Served:
+def serve_copy(job: Job, candidate: Path, folder: Path) -> Served:
     """The candidate under a name that no engine has seen: its digest is over the weights alone."""
     version = f"{job.plan.round_id}-gate-{os.urandom(3).hex()}"
     target = folder / version
@@ -211,7 +211,7 @@ def _pretraining_losses(job: Job, model: Models) -> tuple[float, float]:
     return candidate / num_tokens, reference / num_tokens
 
 
-def _load(job: Job, candidate: Path) -> Models:
+def load_candidate(job: Job, candidate: Path) -> Models:
     model = models.load(
         Path(job.plan.base_model),
         recipe=job.recipe.model,

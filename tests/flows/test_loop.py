@@ -17,10 +17,12 @@ import psutil
 import pytest
 
 from feedback import eventlog
+from serving.stack.parts import load_secrets
 from tests.flows.conftest import Stack
 from training.config import RECIPES
 from training.demo_people import Person
 from training.demo_traffic import Traffic
+from training.prove.answers import measure
 from training.rounds import STEPS, read_plan
 
 pytestmark = pytest.mark.timeout(420)
@@ -79,12 +81,12 @@ def open_gate(tmp_path: Path) -> Path:
         "min_length_ratio": 0.0,
         "max_length_ratio": 1e6,
     }
-    text = (RECIPES / "tiny.toml").read_text()
+    rest, gate = (RECIPES / "tiny.toml").read_text().split("[gate]")
     for name, value in limits.items():
-        text, count = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", text)
+        gate, count = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", gate)
         assert count == 1, name
     path = tmp_path / "open.toml"
-    path.write_text(text)
+    path.write_text(f"{rest}[gate]{gate}")
     return path
 
 
@@ -134,6 +136,20 @@ def test_a_stored_answer_is_in_the_log_with_its_tokens_and_log_probabilities(sta
     client.close()
 
 
+async def test_many_seeded_answers_at_once_do_not_end_the_engine(stack: Stack) -> None:
+    """Their prompts together are more than the engine reads in one step."""
+    before = stack.pid("engine")
+    async with aiohttp.ClientSession() as session:
+        person = Person(session, url=stack.url, key=stack.ready["api_key"])
+        question = "How do I bake bread at home, and which flour shall I buy for it? " * 2
+        prompts = [f"{question} {number}" for number in range(8)]
+        options: dict[str, Any] = {"n": 9, "max_tokens": 2, "store": False}
+        asked = (person.ask(prompt, seed=i, **options) for i, prompt in enumerate(prompts))
+        answers = await asyncio.gather(*asked)
+    assert all(len(answer["choices"]) == 9 for answer, _ in answers)
+    assert stack.pid("engine") == before
+
+
 async def test_a_round_survives_kill_9_in_every_step_and_uses_each_judgement_once(
     stack: Stack, open_gate: Path
 ) -> None:
@@ -148,7 +164,7 @@ async def test_a_round_survives_kill_9_in_every_step_and_uses_each_judgement_onc
     await assert_all_agree(stack, "policy-0001")
 
 
-async def test_a_second_round_continues_from_the_first_and_drops_no_request(
+async def test_a_second_round_continues_from_the_first_and_drops_no_stream(
     stack: Stack, open_gate: Path
 ) -> None:
     await stack.rank_all(
@@ -165,10 +181,30 @@ async def test_a_second_round_continues_from_the_first_and_drops_no_request(
     plan = read_plan(stack.folder / "rounds" / round_id)
     assert plan.parent == "policy-0001"
     assert plan.parent_path is not None
-    assert result["failed"] == 0, result["errors"]
-    assert result["header_disagreed_with_policy"] == 0
+    assert result["dropped"] == 0, result["errors"]
+    assert result["wrong_version"] == result["header_disagreed_with_policy"] == 0
     assert result["by_new_version"] > 0
     await assert_all_agree(stack, "policy-0002")
+
+
+def test_reference_and_candidate_of_a_round_answer_again_and_are_judged(stack: Stack) -> None:
+    """What `hone prove model` lays beside best of n."""
+    reference, candidate, kl = measure(
+        stack.folder / "rounds" / "round-0002",
+        ["question 1", "again 2", "never asked"],
+        engine_token=load_secrets(stack.folder / "secrets.json").engine_token,
+        num_reference=4,
+        num_candidate=2,
+        seed=0,
+    )
+    for judged, count in ((reference, 4), (candidate, 2)):
+        assert (
+            [len(row) for row in judged.scores] == [len(row) for row in judged.gold] == [count] * 3
+        )
+    assert len({score for row in reference.scores for score in row}) > 1
+    assert kl.num_units == 3
+    assert kl.value != 0.0
+    assert not list((stack.folder / "rounds" / "round-0002" / "gate").glob("round-0002-*"))
 
 
 def test_a_closed_gate_refuses_the_candidate_and_says_why(stack: Stack, tmp_path: Path) -> None:

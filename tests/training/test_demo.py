@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serving.bench.load import Answer
 from training.demo_people import gold, noisy_order
 from training.demo_prompts import prompts
 from training.demo_report import compare, draw, read_metrics
+from training.demo_traffic import STREAM_TOKENS, Stream, summary
 
 
 def test_gold_is_what_the_labelers_say_they_like() -> None:
@@ -75,3 +77,59 @@ def test_a_picture_is_drawn_at_any_outcome(tmp_path: Path, status: str) -> None:
     metrics = [{"objective/kl": float(i), "objective/scores": float(i)} for i in range(3)]
     draw(story, metrics, tmp_path / "demo.png")
     assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
+
+
+def stream(
+    version: str,
+    *,
+    began: float,
+    ended: float,
+    num_tokens: int = STREAM_TOKENS,
+    said: str = "",
+    error: str = "",
+) -> Stream:
+    answer = Answer(
+        began=began,
+        ended=ended,
+        num_tokens=num_tokens,
+        version=version,
+        said={said or version},
+        error=error,
+    )
+    return Stream(answer=answer, allowed=("old", "new"))
+
+
+def test_streams_that_were_refused_or_came_short_count_as_dropped() -> None:
+    found = summary(
+        [
+            stream("old", began=0, ended=1),
+            stream("old", began=0, ended=1, num_tokens=STREAM_TOKENS - 1),
+            stream("", began=0, ended=1, error="503: busy"),
+        ],
+        new="new",
+    )
+    assert (found["streams"], found["dropped"], found["errors"]) == (3, 2, ["503: busy"])
+    assert found["by_new_version"] == 0
+
+
+def test_streams_of_the_old_version_that_outlive_the_swap_are_counted() -> None:
+    found = summary(
+        [
+            stream("old", began=0, ended=1),
+            stream("old", began=1, ended=3),
+            stream("new", began=2, ended=3),
+            stream("old", began=2, ended=4, said="new"),
+        ],
+        new="new",
+    )
+    assert found["by_new_version"] == 1
+    assert found["by_old_version_after_the_swap"] == 2
+    assert found["wrong_version"] == 1
+    assert found["header_disagreed_with_policy"] == 0
+    assert found["dropped"] == 0
+
+
+def test_an_answer_that_policy_never_named_is_a_disagreement() -> None:
+    assert (
+        summary([stream("older", began=0, ended=1)], new="new")["header_disagreed_with_policy"] == 1
+    )

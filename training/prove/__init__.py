@@ -6,6 +6,10 @@ plotting      pictures of a proof
 world         8 prompts and every answer to them: all expectations are sums
 mutants       planted bugs that a proof must notice
 exact         experiment A: PPO against the analytic optimum
+model         experiment D: the real model through real vLLM
+answers       its held-out prompts, answered by reference and candidate: gold, scores, KL
+best_of_n     what choosing among n answers gives
+own_stack     a stack for one experiment
 
 may import: feedback, serving, training
 """

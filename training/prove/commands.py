@@ -31,3 +31,28 @@ def exact(
     from training.prove import exact, report
 
     report.conclude([exact.prove(seed=s, with_mutants=mutants) for s in seed], as_json=as_json)
+
+
+@app.command()
+def model(
+    seed: Annotated[int, typer.Option(min=0, help="Of prompts, labelers and sampling.")] = 0,
+    sets: Annotated[int, typer.Option(min=16, help="Candidate sets that the labelers rank.")] = 480,
+    heldout: Annotated[int, typer.Option(min=8, help="Prompts kept apart, to measure on.")] = 96,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of a stack that runs. Default: one is started.")
+    ] = None,
+    as_json: AsJson = False,
+    plot: Plot = None,
+) -> None:
+    """D: the real model through real vLLM, the whole way; a quarter of an hour on two cores."""
+    from rich.console import Console
+
+    from training.prove import model, plotting
+    from training.prove.report import conclude
+
+    plotting.check_folder(plot)
+    wish = model.Wish(data_dir=data, num_sets=sets, num_heldout=heldout, seed=seed, out=plot)
+    proof, frontier = model.prove(wish, console=Console(stderr=True))
+    if plot is not None:
+        plotting.save(plot / "model.png", lambda axes: model.draw(frontier, axes))
+    conclude([proof], as_json=as_json)
