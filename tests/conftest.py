@@ -17,6 +17,9 @@ from tests.small_disk import SmallDisk, mounted
 
 # Gateways of the tests ask the engine for nothing of their own accord; tests/serving/test_supply.py has it done.
 os.environ.setdefault("HONE_FEEDBACK_SUPPLY_TARGET", "0")
+# OpenMP threads that spin while they wait for one another made a test twenty times slower beside busy
+# neighbours. Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def free_port() -> int:

@@ -15,6 +15,8 @@ batches       prompts with their answers laid out for forward passes
 models        policy, reference, value and reward: what training needs of them
 shared        the four as adapters on one frozen base
 attention     attention for bf16 on a CPU, where torch's is slow
+separate      the four with full weights, sharded where there are several processes
+parallel      several processes take parts of a batch and make one step
 logprobs      log-probabilities without full logits
 phases        the parts of a step, for whoever measures them
 losses        eq. 1, PPO, value, KL reward, GAE: pure

@@ -18,6 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from training import parallel
+
 _PREFIX = "state-"
 
 
@@ -31,7 +33,9 @@ class Checkpoint:
 def save(
     folder: Path, *, number: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
 ) -> None:
-    """Write `state-<number>`, then remove the older ones."""
+    """Write `state-<number>`, then remove the older ones. The first of several processes writes."""
+    if not parallel.is_first():
+        return
     partial = folder / f".partial-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -62,7 +66,9 @@ def latest(folder: Path) -> Checkpoint | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """A small file, whole or not at all: reports and `DONE`."""
+    """A small file, whole or not at all: reports and `DONE`. The first of several processes writes."""
+    if not parallel.is_first():
+        return
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
     _flush(partial)
@@ -79,7 +85,7 @@ def flush_tree(folder: Path) -> None:
 def adam_state(optimizer: torch.optim.Adam, names: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """Adam's moments and step counts as named tensors."""
     return {
-        f"adam/{name}/{key}": torch.as_tensor(value).detach().cpu().clone()
+        f"adam/{name}/{key}": parallel.whole(torch.as_tensor(value))
         for name, parameter in names.items()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
@@ -96,9 +102,16 @@ def load_adam_state(
         found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         if found:
             optimizer.state[parameter] = {
-                key: value if key == "step" else value.to(parameter.device)
+                key: value if key == "step" else _like(parameter, value)
                 for key, value in found.items()
             }
+
+
+def _like(parameter: nn.Parameter, value: Tensor) -> Tensor:
+    """On the parameter's device, and sharded as it is."""
+    placed = torch.empty_like(parameter, requires_grad=False)
+    parallel.copy_into(placed, value)
+    return placed
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

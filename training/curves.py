@@ -7,15 +7,19 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from training import parallel
+
 
 class Curves:
-    """The lines of one step in the round's file."""
+    """The lines of one step in the round's file. The first of several processes writes them."""
 
     def __init__(self, path: Path, *, step: str) -> None:
         self._path = path
         self._step = step
 
     def append(self, iteration: int, values: Mapping[str, float]) -> None:
+        if not parallel.is_first():
+            return
         line = {"t": time.time(), "step": self._step, "iteration": iteration, **values}
         with self._path.open("a") as file:
             file.write(json.dumps(line) + "\n")
@@ -23,7 +27,7 @@ class Curves:
     def rewind(self, iteration: int) -> None:
         """Drop this step's lines from `iteration` on: what a killed process did after its last
         checkpoint is done again, and must not be in the curve twice."""
-        if not self._path.exists():
+        if not (self._path.exists() and parallel.is_first()):
             return
         kept = []
         for line in self._path.read_text().splitlines(keepends=True):

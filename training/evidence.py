@@ -117,21 +117,26 @@ def _answers(
     folder: Path,
     prompts: Sequence[Prompt],
 ) -> tuple[list[Rollout], list[Rollout]]:
-    """Of candidate and incumbent, to the same prompts with the same seeds."""
-    served = serve_copy(job, candidate, folder)
-    incumbent = _incumbent(job, engines)
-    engines.unload_leftovers(f"{job.plan.round_id}-")
-    engines.load(served)
-    ours, theirs = (
-        engines.sample(
-            version,
+    """Of candidate and incumbent, to the same prompts with the same seeds. One after the other: an engine
+    holds one set of full weights."""
+
+    def sampled(served: Served) -> list[Rollout]:
+        if not engines.is_loaded(served.version):
+            engines.load(served)
+        return engines.sample(
+            served.version,
             [prompt.ids for prompt in prompts],
             answers_per_prompt=job.recipe.gate.samples_per_prompt,
             max_tokens=job.recipe.ppo.response_tokens,
             seed=job.plan.seed,
         )
-        for version in (served.version, incumbent)
-    )
+
+    engines.unload_leftovers(f"{job.plan.round_id}-")
+    incumbent = _incumbent(job)
+    theirs = sampled(incumbent)
+    engines.forget(incumbent.version)
+    served = serve_copy(job, candidate, folder)
+    ours = sampled(served)
     engines.unload(served.version)
     shutil.rmtree(served.folder)
     return ours, theirs
@@ -153,15 +158,14 @@ def serve_copy(job: Job, candidate: Path, folder: Path) -> Served:
     return Served(version=version, folder=target, digest=manifest.digest)
 
 
-def _incumbent(job: Job, engines: EngineRollouts) -> str:
-    """The parent on the engines; loaded if one of them was restarted without it."""
+def _incumbent(job: Job) -> Served:
+    """What answers now: a version, or the base model."""
     if job.plan.parent_path is None:
-        return BASE
-    if not engines.is_loaded(job.plan.parent):
-        folder = Path(job.plan.parent_path)
-        digest = artifact.read_manifest(folder).digest
-        engines.load(Served(version=job.plan.parent, folder=folder, digest=digest))
-    return job.plan.parent
+        folder = Path(job.plan.base_model)
+        return Served(version=BASE, folder=folder, digest=artifact.base_digest(folder))
+    folder = Path(job.plan.parent_path)
+    digest = artifact.read_manifest(folder).digest
+    return Served(version=job.plan.parent, folder=folder, digest=digest)
 
 
 def _flagged(
@@ -216,6 +220,7 @@ def load_candidate(job: Job, candidate: Path) -> Models:
         Path(job.plan.base_model),
         recipe=job.recipe.model,
         names=[POLICY, REWARD],
+        frozen=[POLICY, REWARD],
         device=models.resolve_device(job.settings.device),
         seed=job.plan.seed,
     )

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from training.batches import Packed, pack, passes, rectangle
+from training import parallel
+from training.batches import Packed, pack, rectangle
 from training.config import PPORecipe
 from training.losses import advantages, kl_rewards, whiten
 from training.models import POLICY, REFERENCE, VALUE, Models
@@ -48,7 +49,7 @@ class Pass:
 
 @dataclass(frozen=True, kw_only=True)
 class Experience:
-    """One rollout batch, cut into minibatches of passes."""
+    """This process's part of one rollout batch, cut into minibatches of passes."""
 
     minibatches: list[list[Pass]]
 
@@ -59,6 +60,10 @@ class Experience:
     def joined(self, name: str) -> Tensor:
         """A field of all passes, one after another."""
         return torch.cat([getattr(one, name) for one in self.passes])
+
+    def everywhere(self, name: str) -> Tensor:
+        """A field or property of all passes of all processes."""
+        return parallel.gathered(getattr(self, name) if hasattr(self, name) else self.joined(name))
 
     @property
     def lengths(self) -> Tensor:
@@ -112,7 +117,9 @@ def with_advantages(
         gae_lambda=recipe.gae_lambda,
     )
     sizes = [one.num_tokens for one in experience.passes]
-    whitened = iter(whiten(advantages_BR, mask_BR=mask_BR)[mask_BR].split(sizes))
+    whitened = iter(
+        whiten(advantages_BR, mask_BR=mask_BR, total=parallel.total)[mask_BR].split(sizes)
+    )
     returns = iter(returns_BR[mask_BR].split(sizes))
     minibatches = [
         [replace(one, advantages_N=next(whitened), returns_N=next(returns)) for one in minibatch]
@@ -130,10 +137,8 @@ def penalised_scores(experience: Experience, *, recipe: PPORecipe) -> Tensor:
 @torch.no_grad()
 def _scored(model: Models, rollouts: Sequence[Rollout], scorer: Scorer) -> list[Pass]:
     lengths = [len(rollout.group) for rollout in rollouts]
-    return [
-        _pass(model, [rollouts[i] for i in indices], scorer)
-        for indices in passes(lengths, max_tokens=model.recipe.tokens_per_pass)
-    ]
+    mine, _ = parallel.shared_passes(lengths, max_tokens=model.recipe.tokens_per_pass)
+    return [_pass(model, [rollouts[i] for i in indices], scorer) for indices in mine]
 
 
 def _pass(model: Models, rollouts: Sequence[Rollout], scorer: Scorer) -> Pass:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from training import checkpoint
+from training import checkpoint, parallel
 from training.batches import passes, rows
 from training.checkpoint import Checkpoint
 from training.config import PPORecipe
@@ -120,9 +120,11 @@ class Learner:
         self._adam.zero_grad()
         metrics = self.gradients(minibatch, examples=examples)
         # Two models, two norms: a wild value loss must not shrink the policy's step.
-        clip = torch.nn.utils.clip_grad_norm_
-        metrics["ppo/policy/grad_norm"] = clip(self._policy.values(), self._recipe.grad_clip).item()
-        metrics["ppo/val/grad_norm"] = clip(self._value.values(), self._recipe.grad_clip).item()
+        for name, weights in (("policy", self._policy), ("val", self._value)):
+            parallel.sum_gradients(weights.values())
+            metrics[f"ppo/{name}/grad_norm"] = parallel.clip_gradients(
+                weights.values(), max_norm=self._recipe.grad_clip
+            )
         with phase("optimizer"):
             self._adam.step()
             self._tick_average()
@@ -130,7 +132,8 @@ class Learner:
 
     def _rl_gradients(self, minibatch: Sequence[Pass]) -> dict[str, float]:
         recipe = self._recipe
-        num_tokens = sum(one.num_tokens for one in minibatch)
+        counts = {"tokens": float(sum(one.num_tokens for one in minibatch))}
+        num_tokens = int(parallel.totals(counts, device=self._model.device)["tokens"])
         sums: dict[str, float] = defaultdict(float)
         for one in minibatch:
             with phase("train/policy"):
@@ -164,23 +167,23 @@ class Learner:
             sums["ppo/policy/ratio"] += policy.ratio.item()
             sums["ppo/val/loss"] += value.loss.item()
             sums["ppo/val/clipfrac"] += value.clipfrac.item()
-        return dict(sums)
+        return parallel.totals(dict(sums), device=self._model.device)
 
     def _ptx_gradients(self, examples: Sequence[tuple[int, ...]]) -> float:
         """gamma times the mean loss per token of pretraining text; returns the loss without gamma."""
         num_tokens = sum(len(example) - 1 for example in examples)
         total = 0.0
-        for loss in pretraining_losses(self._model, examples, name=POLICY):
+        for loss in pretraining_losses(self._model, parallel.share(examples), name=POLICY):
             (self._recipe.ptx_coef * loss / num_tokens).backward()
             total += loss.item()
-        return total / num_tokens
+        return parallel.totals({"loss": total}, device=self._model.device)["loss"] / num_tokens
 
     @torch.no_grad()
     def _tick_average(self) -> None:
         if self._average is None:
             return
         for name, parameter in self._policy.items():
-            self._average[name].lerp_(parameter.detach().cpu(), 1 - self._recipe.ema_decay)
+            self._average[name].lerp_(parallel.whole(parameter), 1 - self._recipe.ema_decay)
 
 
 def pretraining_losses(

@@ -6,6 +6,7 @@ Shapes: B episodes, R response positions (right-padded), C rankings, K completio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -84,11 +85,16 @@ def advantages(
     return advantages_BR, (advantages_BR + values_BR) * mask_BR
 
 
-def whiten(values_BR: Tensor, *, mask_BR: Tensor) -> Tensor:
-    """Mean 0 and variance 1 over the real tokens; 0 on padding."""
-    real_N = values_BR[mask_BR]
-    std = real_N.std(unbiased=False)
-    return (values_BR - real_N.mean()) / (std + 1e-8) * mask_BR
+def whiten(
+    values_BR: Tensor, *, mask_BR: Tensor, total: Callable[[Tensor], Tensor] = lambda part: part
+) -> Tensor:
+    """Mean 0 and variance 1 over the real tokens; 0 on padding. `total` sums over the processes that
+    hold parts of the batch."""
+    count = total(mask_BR.sum())
+    mean = total((values_BR * mask_BR).sum()) / count
+    centred_BR = (values_BR - mean) * mask_BR
+    variance = total(centred_BR.square().sum()) / count
+    return centred_BR / (variance.sqrt() + 1e-8)
 
 
 def policy_loss(

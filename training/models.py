@@ -7,6 +7,7 @@ Shapes: B rows, T positions, D hidden size, N picked positions, V vocabulary.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from training.batches import Layout
-from training.config import AdapterRecipe, ModelRecipe
+from training.config import AdapterRecipe, FullRecipe, ModelRecipe
 
 POLICY = "policy"
 REFERENCE = "reference"
@@ -27,8 +28,10 @@ class Models(Protocol):
     """What training needs of its models. A model is named by one of the constants above."""
 
     device: torch.device
-    recipe: ModelRecipe
     heads: dict[str, ScalarHead]  # of the value and the reward model
+
+    @property
+    def recipe(self) -> ModelRecipe: ...
 
     def trunk(self, layout: Layout) -> Tensor:
         """What the models have in common, one row per row: hidden states [B, T, D], or the ids [B, T]
@@ -41,6 +44,9 @@ class Models(Protocol):
         self, hidden_ND: Tensor, *, targets_N: Tensor, name: str, temperature: float = 1.0
     ) -> Tensor:
         """Log-probabilities [N], nats, of the tokens that follow N positions of one model."""
+
+    def unembedding(self, name: str) -> Tensor:
+        """[V, D], of the policy or the reference, after a forward pass of it."""
 
     def parameters(self, name: str) -> dict[str, nn.Parameter]:
         """What trains in one model."""
@@ -73,20 +79,29 @@ class ScalarHead(nn.Module):
 def load(
     base_model: Path,
     *,
-    recipe: ModelRecipe,
+    recipe: AdapterRecipe | FullRecipe,
     names: Sequence[str],
     device: torch.device,
     seed: int,
+    frozen: Sequence[str] = (),
 ) -> Models:
-    """The models of `names` from a local folder or a hub name; they start as the base."""
-    from training import shared
+    """The models of `names` from a local folder; they start as the base. The reference comes with the
+    policy. Those in `frozen` only score, which saves memory where they have weights of their own."""
+    if isinstance(recipe, AdapterRecipe):
+        from training import shared
 
-    assert isinstance(recipe, AdapterRecipe)
-    return shared.load(base_model, recipe=recipe, adapters=names, device=device, seed=seed)
+        return shared.load(base_model, recipe=recipe, adapters=names, device=device, seed=seed)
+    from training import separate
+
+    return separate.SeparateModels(
+        base_model, recipe=recipe, names=names, frozen=frozen, device=device, seed=seed
+    )
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one."""
+    """`auto` is CUDA where there is one; of several processes on a machine each has its own GPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     return torch.device(name)

@@ -8,10 +8,12 @@ under way.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,14 @@ from transformers import AutoTokenizer
 from feedback.errors import Unprocessable
 from serving import artifact
 from serving.settings import ServingSettings
-from training import checkpoint, models, reward
+from training import checkpoint, models, parallel, reward
 from training.curves import Curves
 from training.data import Prompt, read_pretraining, read_prompts
 from training.job import Job
 from training.learner import Learner
 from training.models import POLICY, REWARD, VALUE, Models
 from training.rollouts import EngineRollouts
-from training.samplers import EngineSampler
+from training.samplers import EngineSampler, Export, OneSampler, Sampler
 from training.texts import Texts
 from training.trainer import Trainer, train
 
@@ -49,10 +51,7 @@ def run(job: Job) -> dict[str, Any]:
     def export(target: Path, version: str) -> str:
         return export_policy(model, target, version=version, job=job, base_digest=base_digest)
 
-    with open_engines(job) as engines:
-        engines.unload_leftovers(f"{job.plan.round_id}-")
-        name = f"{job.plan.round_id}-{os.urandom(3).hex()}"
-        sampler = EngineSampler(engines, export=export, folder=folder / "rollout", name=name)
+    with _sampler(job, model, export=export, folder=folder / "rollout") as sampler:
         trainer = Trainer(
             model=model,
             recipe=job.recipe.ppo,
@@ -66,7 +65,6 @@ def run(job: Job) -> dict[str, Any]:
         )
         curves = Curves(job.folder / "metrics.jsonl", step="ppo")
         train(trainer, folder=folder, curves=curves, recipe=job.recipe, check_mine=job.check_mine)
-        sampler.close()
 
     job.check_mine()
     digest = export_policy(
@@ -91,21 +89,57 @@ def export_policy(
     base_digest: str,
     weights: dict[str, torch.Tensor] | None = None,
 ) -> str:
-    """Write the policy's adapter and its manifest; returns the digest."""
+    """Write the policy's weights and their manifest; returns the digest. All processes must ask, the
+    first one writes."""
     model.save(POLICY, folder, state=weights)
+    if not parallel.is_first():
+        return ""
     manifest = artifact.write_manifest(
-        folder, version=version, kind="adapter", parent=job.plan.parent, base_digest=base_digest
+        folder,
+        version=version,
+        kind=job.recipe.model.weights,
+        parent=job.plan.parent,
+        base_digest=base_digest,
     )
     return manifest.digest
 
 
+@contextlib.contextmanager
+def _sampler(job: Job, model: Models, *, export: Export, folder: Path) -> Iterator[Sampler]:
+    """The policy under training on the plan's engines."""
+    if not parallel.is_first():
+        yield OneSampler(None, take_part=lambda: model.state(POLICY))
+        return
+    with open_engines(job) as engines:
+        engines.unload_leftovers(f"{job.plan.round_id}-")
+        name = f"{job.plan.round_id}-{os.urandom(3).hex()}"
+        sampler = EngineSampler(engines, export=export, folder=folder, name=name)
+        yield OneSampler(sampler, take_part=lambda: None)
+        sampler.close()
+
+
 def open_engines(job: Job) -> EngineRollouts:
-    """The plan's engines, with as many answers in flight as the recipe allows."""
+    """The engines that sample, with as many answers in flight as the recipe allows. Raises
+    Unprocessable where full weights would go through engines that answer people."""
+    own = job.settings.rollout_engine_urls
+    if not own and _has_full_weights(job):
+        raise Unprocessable(
+            "an engine holds one set of full weights, and these answer people: start engines for "
+            "rollouts and set HONE_TRAINING_ROLLOUT_ENGINE_URLS, or train adapters"
+        )
     return EngineRollouts(
-        job.plan.engine_urls,
+        own or job.plan.engine_urls,
         token=ServingSettings().engine_token,
         concurrency=job.recipe.ppo.rollout_concurrency,
     )
+
+
+def _has_full_weights(job: Job) -> bool:
+    """What is to be loaded, or what would have to make room for it."""
+    if job.recipe.model.weights == "full":
+        return True
+    parent = job.plan.parent_path
+    return parent is not None and artifact.read_manifest(Path(parent)).kind == "full"
 
 
 def _load(job: Job) -> Models:
@@ -113,13 +147,18 @@ def _load(job: Job) -> Models:
         Path(job.plan.base_model),
         recipe=job.recipe.model,
         names=[POLICY, VALUE, REWARD],
+        frozen=[REWARD],
         device=models.resolve_device(job.settings.device),
         seed=job.plan.seed,
     )
     reward.load_into(model, job.reward_folder)
     reward.load_into(model, job.reward_folder, name=VALUE)
     if job.plan.parent_path is not None:
-        model.load(POLICY, Path(job.plan.parent_path))
+        parent = Path(job.plan.parent_path)
+        if artifact.read_manifest(parent).kind == job.recipe.model.weights:
+            model.load(POLICY, parent)
+        else:
+            log.warning("%s has other kind of weights; training starts from the base", parent.name)
     return model
 
 

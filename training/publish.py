@@ -3,7 +3,8 @@
 1. Take a version number, once; it is never given out again.
 2. Copy the candidate under its version name; the manifest is written last, the folder renamed into
 place.
-3. Register it. 4. Every engine loads it. 5. `production` means it, atomically; nothing is dropped.
+3. Register it. 4. Every engine loads it; full weights one engine after the other, by a gateway.
+5. `production` means it, atomically; nothing is dropped.
 
 Each part looks before it works, so that a publisher killed anywhere is simply started again.
 """
@@ -21,13 +22,16 @@ from typing import Any
 import aiohttp
 
 from feedback.connection import connect
-from feedback.errors import Refused
+from feedback.errors import Conflict, Refused, Unavailable
 from feedback.settings import FeedbackSettings
 from serving import artifact
 from serving.engines import Engine
-from serving.registry import PolicyRecord, Registry
+from serving.registry import PRODUCTION, PolicyRecord, Registry
 from serving.settings import ServingSettings
 from training.rounds import Lease, Plan, read_plan
+
+_ROLLOUT_S = 600.0
+_LOOK_S = 0.2
 
 
 def run(round_dir: Path) -> dict[str, Any]:
@@ -55,8 +59,12 @@ def run(round_dir: Path) -> dict[str, Any]:
     if not Lease.from_environment(client).is_mine():
         raise Refused("this publisher's lease is lost; another one has the round")
     registry.add(record)
-    load_ms = asyncio.run(load_everywhere(record, plan.engine_urls, token=settings.engine_token))
-    registry.promote(version)
+    if record.kind == "full":
+        load_ms = make_live(registry, record)
+    else:
+        urls = plan.engine_urls
+        load_ms = asyncio.run(load_everywhere(record, urls, token=settings.engine_token))
+        registry.promote(version)
     result = {
         "version": version,
         "digest": manifest.digest,
@@ -85,6 +93,29 @@ async def load_everywhere(record: PolicyRecord, urls: list[str], *, token: str) 
     return took
 
 
+def make_live(
+    registry: Registry, record: PolicyRecord, *, wait_s: float = _ROLLOUT_S
+) -> dict[str, float]:
+    """Full weights go engine by engine, which a gateway carries out; this asks for it and waits.
+
+    Returns milliseconds in all. Raises Refused when an engine would not have them, Unavailable when
+    nobody has carried it out in time; started again it goes on waiting, or finds that it is done.
+    """
+    started = time.monotonic()
+    live = registry.snapshot()
+    if live.aliases.get(PRODUCTION) != record.version and live.rollout is None:
+        registry.begin_rollout(record.version)
+    while (live := registry.snapshot()).rollout is not None:
+        if live.rollout.version != record.version:
+            raise Conflict(f"{live.rollout.version} is on its way to the engines; try again later")
+        if time.monotonic() - started > wait_s:
+            raise Unavailable("no gateway has carried the rollout out: is one running?")
+        time.sleep(_LOOK_S)
+    if live.aliases.get(PRODUCTION) != record.version:
+        raise Refused(f"an engine refused {record.version}; see the gateway's log")
+    return {"all": (time.monotonic() - started) * 1e3}
+
+
 def _version(folder: Path, registry: Registry) -> str:
     path = folder / "version"
     if not path.exists():
@@ -110,7 +141,7 @@ def _place(round_dir: Path, target: Path, *, version: str, plan: Plan) -> artifa
         artifact.write_manifest(
             partial,
             version=version,
-            kind="adapter",
+            kind=artifact.read_manifest(round_dir / "ppo" / "candidate").kind,
             parent=plan.parent,
             base_digest=artifact.base_digest(Path(plan.base_model)),
             lineage=lineage,

@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from feedback.errors import Unprocessable
 from feedback.quality.intervals import Estimate
-from training import checkpoint, models, reward_report, uncertainty
+from training import checkpoint, models, parallel, reward_report, uncertainty
 from training.batches import Group, Packed, pack, passes, rectangle
 from training.config import Readout, RewardRecipe
 from training.curves import Curves
@@ -34,7 +34,7 @@ from training.losses import comparisons, ranking_loss
 from training.models import REWARD, Models
 from training.texts import Texts
 
-ADAPTER = "adapter"
+WEIGHTS = "weights"
 HEAD = "head.safetensors"
 
 
@@ -119,7 +119,10 @@ class RewardTrainer:
             group["lr"] = rate
         self._adam.zero_grad()
         loss, num_right, num_tokens = 0.0, 0.0, 0
-        for indices in _ranking_passes(batch, self._model):
+        mine, _ = parallel.shared_passes(
+            [len(r.group) for r in batch], max_tokens=self._model.recipe.tokens_per_pass
+        )
+        for indices in mine:
             part = [batch[i] for i in indices]
             packed = pack([r.group for r in part]).to(self._model.device)
             scores_CK, ranks_CK = _by_ranking(
@@ -132,17 +135,20 @@ class RewardTrainer:
             loss += part_loss.item()
             num_right += _num_right(scores_CK.detach(), ranks_CK).sum().item()
             num_tokens += packed.layout.ids_BT.numel()
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._recipe.grad_clip)
+        parallel.sum_gradients(self._parameters.values())
+        norm = parallel.clip_gradients(self._parameters.values(), max_norm=self._recipe.grad_clip)
         self._adam.step()
         self.step += 1
+        sums = {"loss": loss, "right": float(num_right), "tokens": float(num_tokens)}
+        sums = parallel.totals(sums, device=self._model.device)
         seconds = time.perf_counter() - started
         return {
-            "reward/loss": loss,
-            "reward/train_accuracy": num_right / max(1, sum(r.num_comparisons for r in batch)),
-            "reward/grad_norm": norm.item(),
+            "reward/loss": sums["loss"],
+            "reward/train_accuracy": sums["right"] / max(1, sum(r.num_comparisons for r in batch)),
+            "reward/grad_norm": norm,
             "reward/lr": rate,
             "time/train_s": seconds,
-            "time/tokens_per_s": num_tokens / seconds,
+            "time/tokens_per_s": sums["tokens"] / seconds,
         }
 
     def save(self, folder: Path) -> None:
@@ -214,15 +220,16 @@ def heldout_accuracy(model: Models, rankings: Sequence[Ranking], *, readout: Rea
 
 
 def save(model: Models, folder: Path) -> None:
-    """Adapter and head, as `load_into` reads them."""
-    model.save(REWARD, folder / ADAPTER)
+    """Weights and head, as `load_into` reads them."""
+    model.save(REWARD, folder / WEIGHTS)
     head = {k: v.detach().cpu().clone() for k, v in model.heads[REWARD].state_dict().items()}
-    save_file(head, folder / HEAD)
+    if parallel.is_first():
+        save_file(head, folder / HEAD)
 
 
 def load_into(model: Models, folder: Path, *, name: str = REWARD) -> None:
-    """Put the saved reward model into one of a model's scalar adapters (the value model starts as it)."""
-    model.load(name, folder / ADAPTER)
+    """Put the saved reward model into one of the scalar models (the value model starts as it)."""
+    model.load(name, folder / WEIGHTS)
     model.heads[name].load_state_dict(load_file(folder / HEAD))
 
 
@@ -256,10 +263,6 @@ def _anchors(job: Job, train: Sequence[Ranking], texts: Texts) -> list[Group]:
         texts=texts,
     )
     return demonstrations or [r.group for r in train]
-
-
-def _ranking_passes(batch: Sequence[Ranking], model: Models) -> list[list[int]]:
-    return passes([len(r.group) for r in batch], max_tokens=model.recipe.tokens_per_pass)
 
 
 def _by_ranking(scores_E: Tensor, rankings: Sequence[Ranking]) -> tuple[Tensor, Tensor]:

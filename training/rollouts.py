@@ -113,6 +113,10 @@ class EngineRollouts:
             replica.names.pop(version, None)
             self.run(self._drop(replica, lambda loaded: loaded == version))
 
+    def forget(self, version: str) -> None:
+        """Whatever the engines hold, this one is not loaded again where it is gone."""
+        self._served.pop(version, None)
+
     def unload_leftovers(self, prefix: str) -> None:
         """Unload what a killed process of the same round left on the engines."""
         for replica in self._replicas:

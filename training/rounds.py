@@ -134,7 +134,7 @@ class Rounds:
             round_id=round_id,
             recipe=self.state(round_id).get("recipe") or self._training.recipe,
             parent=parent.version,
-            parent_path=parent.path if parent.kind == "adapter" else None,
+            parent_path=None if parent.kind == "base" else parent.path,
             base_model=str(self._serving.base_model),
             engine_urls=list(self._serving.engine_urls),
             seed=int(round_id.removeprefix("round-")),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from serving.registry import BASE
+from training import parallel
 from training.rollouts import EngineRollouts, Rollout, Served
 
 Export = Callable[[Path, str], str]  # (folder, version) -> digest; writes the policy as it is now
@@ -61,8 +62,8 @@ class EngineSampler:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         digest = self._export(folder, version)
+        self.close()  # before: an engine holds one set of full weights
         self._engines.load(Served(version=version, folder=folder, digest=digest))
-        self.close()
         self._current = version
 
     def sample(
@@ -97,3 +98,75 @@ class EngineSampler:
             self._engines.unload(self._current)
             shutil.rmtree(self._folder / self._current)
             self._current = None
+
+
+class OneSampler:
+    """Several processes train: the first one samples, and all get the answers."""
+
+    def __init__(self, sampler: Sampler | None, *, take_part: Callable[[], object]) -> None:
+        """`sampler` of the first process; the others `take_part` when it exports weights, which may be
+        spread over all."""
+        self._sampler = sampler
+        self._take_part = take_part
+
+    def refresh(self, iteration: int) -> None:
+        if self._sampler is None:
+            self._take_part()
+        else:
+            self._sampler.refresh(iteration)
+
+    def sample(
+        self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
+    ) -> list[Rollout]:
+        return self.begin(
+            prompts, answers_per_prompt=answers_per_prompt, max_tokens=max_tokens
+        ).result()
+
+    def begin(
+        self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
+    ) -> Future[list[Rollout]]:
+        if self._sampler is None:
+            return _FromFirst(None)
+        return _FromFirst(
+            self._sampler.begin(
+                prompts, answers_per_prompt=answers_per_prompt, max_tokens=max_tokens
+            )
+        )
+
+    def sample_reference(
+        self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
+    ) -> list[Rollout]:
+        sampler = self._sampler
+        return parallel.from_first(
+            lambda: (
+                []
+                if sampler is None  # not the first one: nobody asks
+                else sampler.sample_reference(
+                    prompts, answers_per_prompt=answers_per_prompt, max_tokens=max_tokens
+                )
+            )
+        )
+
+
+class _FromFirst(Future[list[Rollout]]):
+    """Done when the first process's answers are; `result` hands them to all, who must all ask."""
+
+    def __init__(self, answers: Future[list[Rollout]] | None) -> None:
+        super().__init__()
+        self._answers = answers
+        self._handed_out: list[Rollout] | None = None
+
+    def add_done_callback(self, callback: Callable[[Future[list[Rollout]]], object]) -> None:
+        if self._answers is not None:
+            self._answers.add_done_callback(callback)
+        else:
+            super().add_done_callback(callback)
+
+    def result(self, timeout: float | None = None) -> list[Rollout]:
+        if self._handed_out is None:
+            answers = self._answers
+            self._handed_out = parallel.from_first(
+                lambda: [] if answers is None else answers.result(timeout)
+            )
+            self.set_result(self._handed_out)
+        return self._handed_out

@@ -41,3 +41,14 @@ class TrainingSettings(BaseSettings):
     threads: int = Field(
         default=0, ge=0, description="CPU threads of a training step; 0 = all cores."
     )
+    num_processes: int = Field(
+        default=1,
+        gt=0,
+        description="Processes of the reward and the PPO step on this machine, one per GPU (torchrun);"
+        " the recipe's batch sizes must be multiples of it.",
+    )
+    rollout_engine_urls: list[str] = Field(
+        default=[],
+        description="Engines of their own for rollouts and the gate, as JSON; full weights need them."
+        " Unset: those that answer people, a few requests at a time.",
+    )

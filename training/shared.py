@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM
 
+from training import parallel
 from training.attention import ATTENTION
 from training.batches import Layout, rows
 from training.config import AdapterRecipe
@@ -63,6 +65,9 @@ class SharedModel:
             name: ScalarHead(hidden_size).to(device) for name in adapters if name != POLICY
         }
         self._activate(REFERENCE)
+        if recipe.gradient_checkpointing:
+            for layer in inner.layers[self.num_trunk_layers :]:
+                layer.forward = self._checkpointed(layer.forward)
         self._body = _split(inner, self.num_trunk_layers) or _Whole(inner)
 
     @property
@@ -96,6 +101,10 @@ class SharedModel:
             temperature=temperature,
         )
 
+    def unembedding(self, name: str) -> Tensor:
+        """The base's, for all of them."""
+        return self.unembedding_VD
+
     # Weights
 
     def parameters(self, name: str) -> dict[str, nn.Parameter]:
@@ -125,6 +134,8 @@ class SharedModel:
 
     def save(self, name: str, folder: Path, *, state: dict[str, Tensor] | None = None) -> None:
         """A PEFT folder that vLLM and PEFT load; `state` instead of the current weights if given."""
+        if not parallel.is_first():
+            return
         folder.mkdir(parents=True, exist_ok=True)
         weights = state or self.state(name)
         tensors = {k: v.contiguous() for k, v in weights.items() if not k.startswith("head.")}
@@ -142,7 +153,23 @@ class SharedModel:
 
     # Private
 
+    def _checkpointed(self, forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """Recompute a layer's activations in the backward pass, with the adapter of the forward pass:
+        another one may be active by then."""
+
+        def run(name: str, *inputs: Any, **options: Any) -> Tensor:
+            active = self._active
+            self._activate(name)
+            hidden_BTD = forward(*inputs, **options)
+            self._activate(active)
+            return hidden_BTD
+
+        return lambda *inputs, **options: checkpoint(
+            run, self._active, *inputs, use_reentrant=False, **options
+        )
+
     def _activate(self, name: str) -> None:
+        self._active = name
         for layer in self._tuned:
             if name == REFERENCE:
                 layer.enable_adapters(False)

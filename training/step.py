@@ -115,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         job = Job.open(options.round_dir)
         if options.step not in ("snapshot", "publish"):
             _prepare_torch(job.settings.threads)
+            _meet_others(job.settings.device)
         started = time.monotonic()
         if not STEPS[options.step](job):
             log.warning("refused: %s", options.step)
@@ -140,6 +141,13 @@ def _prepare_torch(threads: int) -> None:
     transformers_logging.disable_progress_bar()  # the log is a file
     if threads:
         torch.set_num_threads(threads)
+
+
+def _meet_others(device: str) -> None:
+    """Where `torchrun` started several processes of this step."""
+    from training import models, parallel
+
+    parallel.start(models.resolve_device(device))
 
 
 def _end_with_parent() -> None:

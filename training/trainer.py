@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from training import checkpoint
+from training import checkpoint, parallel
 from training.alarms import check_experience, check_gap, check_kl, check_metrics, standard_error
 from training.batches import pack, passes
 from training.config import PPORecipe, Recipe
@@ -32,7 +32,6 @@ from training.experience import (
     Scorer,
     engine_logprobs,
     gather,
-    penalised_scores,
     response_logprobs,
 )
 from training.learner import Learner
@@ -116,8 +115,9 @@ class Trainer:
         check_metrics(metrics, iteration=iteration)
         self.kl_coef = adapted_kl_coef(self.kl_coef, metrics["objective/kl"], recipe=recipe)
         ended = time.perf_counter()
-        num_sampled = len(experience.joined("logprobs_N"))
-        num_tokens = sum(one.packed.layout.ids_BT.numel() for one in experience.passes)
+        num_sampled = len(experience.everywhere("logprobs_N"))
+        padded = {"tokens": float(sum(p.packed.layout.ids_BT.numel() for p in experience.passes))}
+        num_tokens = parallel.totals(padded, device=self.model.device)["tokens"]
         return metrics | {
             "episode": (iteration + 1) * recipe.episodes_per_iteration,
             "time/wait_for_rollouts_s": sampled - started,
@@ -230,17 +230,18 @@ def gap_nats(model: Models, rollouts: Sequence[Rollout], *, name: str) -> float:
 
 def describe(experience: Experience, *, recipe: PPORecipe) -> dict[str, float]:
     """What a rollout batch says, under the field's public metric names."""
-    kl = experience.kl
-    scores = experience.joined("scores_E")
-    penalised = penalised_scores(experience, recipe=recipe)
-    logprobs_N, engine_N = experience.joined("logprobs_N"), experience.joined("engine_logprobs_N")
+    kl, scores = experience.everywhere("kl"), experience.everywhere("scores_E")
+    has_ended_E = experience.everywhere("has_ended_E").float()
+    penalised = scores - recipe.missing_eos_penalty * (1 - has_ended_E)
+    logprobs_N = experience.everywhere("logprobs_N")
+    engine_N = experience.everywhere("engine_logprobs_N")
     weights_N = engine_weights(
         logprobs_N,
         engine_logprobs=engine_N,
         minimum=recipe.importance_weight_min,
         maximum=recipe.importance_weight_max,
     )
-    values, returns = experience.joined("values_N"), experience.joined("returns_N")
+    values, returns = experience.everywhere("values_N"), experience.everywhere("returns_N")
     unexplained = (returns - values).var(unbiased=False) / returns.var(unbiased=False).clamp(
         min=1e-8
     )
@@ -253,8 +254,8 @@ def describe(experience: Experience, *, recipe: PPORecipe) -> dict[str, float]:
         "objective/rlhf_reward": (penalised - recipe.kl_coef * kl).mean().item(),
         # The policy's own samples: minus their mean log-probability estimates its entropy.
         "objective/entropy": -logprobs_N.mean().item(),
-        "response/tokens": experience.lengths.float().mean().item(),
-        "response/eos_rate": experience.joined("has_ended_E").float().mean().item(),
+        "response/tokens": experience.everywhere("lengths").float().mean().item(),
+        "response/eos_rate": has_ended_E.mean().item(),
         "ppo/val/explained_variance": 1 - unexplained.item(),
         # Trainer now to whoever sampled: with overlap, one update and the engine's rounding.
         "ppo/sampler_gap_nats": _rms(logprobs_N - engine_N),

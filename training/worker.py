@@ -19,10 +19,12 @@ import redis
 
 from feedback import keys
 from training.rounds import LEASE_S, MAX_ATTEMPTS, STEPS, Lease, Rounds, is_done
+from training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 
 EXIT_REFUSED = 3  # of the gate step: the candidate must not be published
+_PARALLEL = ("reward", "ppo")
 _WATCH_S = 0.5
 _RETRY_S = 5.0
 
@@ -83,11 +85,20 @@ def _run_steps(rounds: Rounds, round_id: str, lease: Lease, keeper: _Keeper) -> 
     rounds.finish(round_id, status="finished", **published)
 
 
+def step_command(step: str, folder: Path, *, num_processes: int) -> list[str]:
+    """How a step is started: those that train in several processes, if so many are wanted."""
+    module = ["-m", "training.step", step, "--round-dir", str(folder)]
+    if num_processes == 1 or step not in _PARALLEL:
+        return [sys.executable, *module]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    return [sys.executable, *torchrun, str(num_processes), *module]
+
+
 def _run_child(
     rounds: Rounds, round_id: str, folder: Path, step: str, lease: Lease, keeper: _Keeper
 ) -> int:
     """Run one step; returns its exit code. Raises LeaseLost or Cancelled after ending the child."""
-    command = [sys.executable, "-m", "training.step", step, "--round-dir", str(folder)]
+    command = step_command(step, folder, num_processes=TrainingSettings().num_processes)
     environment = os.environ | {"HONE_ROUND_FENCE": lease.token}
     with (folder / f"{step}.log").open("ab") as output:
         child = subprocess.Popen(command, stdout=output, stderr=output, env=environment)

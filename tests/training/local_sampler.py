@@ -69,7 +69,8 @@ class LocalSampler:
             for _ in range(max_tokens):
                 layout = rows([(*prompt, *answer) for answer in answers])
                 hidden_BTD = self._model.top(self._model.trunk(layout), layout, name=name)
-                logits_BV = hidden_BTD[:, -1].float() @ self._model.unembedding_VD.float().T
+                unembedding_VD = self._model.unembedding(name).float()
+                logits_BV = hidden_BTD[:, -1].float() @ unembedding_VD.T
                 chosen_B1 = logits_BV.softmax(1).multinomial(1, generator=self._generator)
                 answers = [(*a, int(t)) for a, t in zip(answers, chosen_B1[:, 0], strict=True)]
             group = Group(prompt_ids=prompt, answers=tuple(answers))

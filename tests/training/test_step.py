@@ -17,6 +17,8 @@ from typing import Any
 
 import orjson
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from feedback import eventlog, keys
 from feedback.connection import connect
@@ -29,6 +31,7 @@ from tests.training.test_reward import rankings_by_count
 from tests.training.torch_engine import TorchEngine
 from training.config import RECIPES, load_recipe
 from training.data import Ranking
+from training.worker import step_command
 
 TINY = load_recipe("tiny")
 
@@ -80,9 +83,11 @@ def round_dir(tmp_path: Path, tiny_folder: Path) -> Path:
     return folder
 
 
-def start(step: str, round_dir: Path, **environment: str) -> subprocess.Popen[str]:
+def start(
+    step: str, round_dir: Path, *, num_processes: int = 1, **environment: str
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "training.step", step, "--round-dir", str(round_dir)],
+        step_command(step, round_dir, num_processes=num_processes),
         env=os.environ
         | {"HONE_SERVING_ENGINE_TOKEN": TOKEN, "HONE_TRAINING_DEVICE": "cpu"}
         | {"HONE_TRAINING_THREADS": "1"}
@@ -156,6 +161,44 @@ def test_ppo_is_killed_and_goes_on_and_the_gate_judges_what_it_made(
     assert len(report["samples"]) == TINY.gate.num_shown
     assert len(moderation.inputs) == 2 * TINY.gate.num_prompts * TINY.gate.samples_per_prompt
     assert set(engine.loaded) == {"policy-0000"}
+
+
+def test_full_weights_train_in_two_processes_and_the_gate_judges_a_whole_model(
+    round_dir: Path, tiny_folder: Path, moderation: FakeModeration
+) -> None:
+    plan = json.loads((round_dir / "round.json").read_text())
+    recipe = Path(plan["recipe"])
+    recipe.write_text(with_full_weights(recipe.read_text()))
+    engine = TorchEngine(tiny_folder, recipe=load_recipe(str(recipe)).model)
+    engine.start()
+    environment = {
+        "HONE_SERVING_MODERATION_URL": moderation.url,
+        "HONE_TRAINING_ROLLOUT_ENGINE_URLS": json.dumps([engine.url]),
+    }
+    try:
+        assert finish(start("reward", round_dir, num_processes=2)) == 0
+        assert finish(start("ppo", round_dir, num_processes=2, **environment)) == 0
+        assert iterations(round_dir, "ppo") == list(range(TINY.ppo.iterations))
+        code = finish(start("gate", round_dir, **environment))
+    finally:
+        engine.stop()
+    candidate = round_dir / "ppo" / "candidate"
+    assert artifact.verify(candidate, digest=None, base_model=tiny_folder).kind == "full"
+    assert not torch.equal(*(embedding(folder) for folder in (candidate, tiny_folder)))
+    report = json.loads((round_dir / "gate" / "report.json").read_text())
+    assert code == (0 if report["passed"] else 3)
+
+
+def embedding(folder: Path) -> torch.Tensor:
+    return load_file(folder / "model.safetensors")["model.embed_tokens.weight"]
+
+
+def with_full_weights(recipe: str) -> str:
+    """The recipe, with all weights trained."""
+    recipe = recipe.replace('weights = "adapter"', 'weights = "full"')
+    adapters = ("num_adapted_layers", "target_modules", "rank =", "alpha =")
+    lines = [line for line in recipe.splitlines() if not line.startswith(adapters)]
+    return "\n".join(lines).replace("learning_rate = 1e-2", "learning_rate = 1e-3")
 
 
 def test_a_step_that_is_done_exits_at_once(round_dir: Path) -> None:

@@ -17,7 +17,7 @@ from serving import artifact
 from tests.serving.fake_engine import TOKEN, Served
 from tests.training.local_sampler import LocalSampler
 from training import models
-from training.config import ModelRecipe
+from training.config import AdapterRecipe, FullRecipe
 from training.models import POLICY
 
 BASE = "policy-0000"
@@ -25,7 +25,7 @@ _EOS = 2
 
 
 class TorchEngine(Served):
-    def __init__(self, base_model: Path, *, recipe: ModelRecipe) -> None:
+    def __init__(self, base_model: Path, *, recipe: AdapterRecipe | FullRecipe) -> None:
         super().__init__()
         self._base_model = base_model
         self._model = models.load(
@@ -49,14 +49,22 @@ class TorchEngine(Served):
     async def _load(self, request: web.Request) -> web.Response:
         wanted = await request.json()
         version, folder = wanted["version"], Path(wanted["path"])
+        if version == BASE:  # back from full weights
+            self.loaded = {BASE: _entry(BASE, "base", wanted["digest"], self._base_model)}
+            return web.json_response({"version": version})
         manifest = artifact.verify(folder, digest=wanted["digest"], base_model=self._base_model)
         assert manifest.version == version
-        self.loaded[version] = _entry(version, "adapter", wanted["digest"], folder)
+        if manifest.kind == "full":
+            self.loaded.clear()  # an engine holds one set of full weights
+        self.loaded[version] = _entry(version, manifest.kind, wanted["digest"], folder)
         self.seen.append(version)
         return web.json_response({"version": version})
 
     async def _unload(self, request: web.Request) -> web.Response:
-        del self.loaded[request.match_info["version"]]
+        entry = self.loaded.get(request.match_info["version"], {})
+        if entry.get("kind") != "adapter":
+            return web.json_response({"error": {"message": "no adapter"}}, status=404)
+        del self.loaded[entry["version"]]
         return web.json_response({"unloaded": True})
 
     async def _complete(self, request: web.Request) -> web.Response:
