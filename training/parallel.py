@@ -131,18 +131,17 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 def clip_gradients(parameters: Iterable[nn.Parameter], *, max_norm: float) -> float:
     """Scale gradients to `max_norm` at most; returns the norm as it was, over all processes."""
-    found = [p for p in parameters if p.grad is not None]
-    squares = torch.zeros((), device=found[0].device)
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    squares = torch.zeros((), device=gradients[0].device)
     sharded = torch.zeros_like(squares)
-    for parameter in found:
-        if isinstance(parameter.grad, DTensor):
-            sharded += parameter.grad.to_local().float().square().sum()
+    for gradient in gradients:
+        if isinstance(gradient, DTensor):
+            sharded += gradient.to_local().float().square().sum()
         else:
-            squares += parameter.grad.float().square().sum()
+            squares += gradient.float().square().sum()
     norm = (squares + total(sharded)).sqrt()
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    for parameter in found:
-        gradient = parameter.grad
+    for gradient in gradients:
         (gradient.to_local() if isinstance(gradient, DTensor) else gradient).mul_(factor)
     return norm.item()
 

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from feedback.errors import Unprocessable
 from training.config import Readout
-from training.reward import ADAPTER, HEAD
+from training.reward import HEAD, WEIGHTS
 
 
 def export_classifier(saved: Path, folder: Path, *, base_model: Path, readout: Readout) -> None:
@@ -48,10 +48,10 @@ def export_classifier(saved: Path, folder: Path, *, base_model: Path, readout: R
 
 def _causal_lm(saved: Path, base_model: Path) -> Any:
     """Its weights, whole: adapters merged into the base, or the full weights as they are."""
-    if not (saved / ADAPTER / "adapter_config.json").is_file():
-        return AutoModelForCausalLM.from_pretrained(saved / ADAPTER, dtype="auto")
+    if not (saved / WEIGHTS / "adapter_config.json").is_file():
+        return AutoModelForCausalLM.from_pretrained(saved / WEIGHTS, dtype="auto")
     base = AutoModelForCausalLM.from_pretrained(base_model, dtype=torch.float32)
-    return peft.PeftModel.from_pretrained(base, saved / ADAPTER).merge_and_unload()
+    return peft.PeftModel.from_pretrained(base, saved / WEIGHTS).merge_and_unload()
 
 
 def _classifier(causal_lm: Any, weight_D: torch.Tensor) -> Any:

@@ -23,7 +23,7 @@ from torch import Tensor
 from feedback.errors import Unprocessable
 from training import checkpoint, model_folder, models
 from training.batches import Group, pack, passes
-from training.config import FullRecipe, ModelRecipe, Recipe, SFTRecipe
+from training.config import AdapterRecipe, FullRecipe, ModelRecipe, Recipe, SFTRecipe
 from training.curves import Curves
 from training.data import choose, read_demonstrations, read_pretraining
 from training.experience import response_logprobs
@@ -241,7 +241,7 @@ def best_epoch(scores: Sequence[float]) -> int:
     return 1 + max(range(len(scores)), key=lambda i: scores[i])
 
 
-def model_recipe(recipe: Recipe, section: SFTRecipe) -> ModelRecipe:
+def model_recipe(recipe: Recipe, section: SFTRecipe) -> AdapterRecipe | FullRecipe:
     """[model], or the same with full weights."""
     if section.weights == recipe.model.weights:
         return recipe.model

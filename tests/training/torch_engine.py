@@ -44,7 +44,9 @@ class TorchEngine(Served):
 
     async def _policy(self, request: web.Request) -> web.Response:
         assert request.headers["authorization"] == f"Bearer {TOKEN}"
-        return web.json_response({"loaded": list(self.loaded.values()), "swapping": False})
+        base = {"path": str(self._base_model), "digest": "b"}
+        loaded = list(self.loaded.values())
+        return web.json_response({"loaded": loaded, "base": base, "swapping": False})
 
     async def _load(self, request: web.Request) -> web.Response:
         wanted = await request.json()

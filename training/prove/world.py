@@ -82,7 +82,7 @@ def token_tables(model: Models, *, name: str) -> list[Tensor]:
         prefixes = list(itertools.product(range(NUM_TOKENS), repeat=t))
         layout = rows([(*prompt, *prefix) for prompt in PROMPTS for prefix in prefixes])
         hidden_BD = model.top(model.trunk(layout), layout, name=name)[:, -1]
-        logits_BV = hidden_BD @ model.unembedding_VD.T
+        logits_BV = hidden_BD @ model.unembedding(name).T
         tables.append(logits_BV.log_softmax(1).view(NUM_PROMPTS, len(prefixes), NUM_TOKENS))
     return tables
 
