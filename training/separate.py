@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM
 
 from serving import artifact
 from training import parallel
+from training.attention import ATTENTION
 from training.batches import Layout
 from training.config import FullRecipe
 from training.logprobs import token_logprobs
@@ -139,7 +140,7 @@ class SeparateModels:
         causal_lm = AutoModelForCausalLM.from_pretrained(
             self._base_model,
             dtype=self._compute if is_frozen else torch.float32,
-            attn_implementation="sdpa",
+            attn_implementation=ATTENTION,
         ).requires_grad_(not is_frozen)
         causal_lm.eval()  # no dropout, in training neither
         has_logprobs = name in (POLICY, REFERENCE)
