@@ -24,6 +24,7 @@ from feedback.quality.intervals import Estimate
 from serving.commands.options import ready
 from serving.stack.parts import load_secrets
 from training import demo
+from training.demo_report import read_metrics
 from training.prove import answers
 from training.prove.answers import Judged
 from training.prove.best_of_n import Point, curve, paired_gain
@@ -85,9 +86,14 @@ def prove(wish: Wish, *, console: Console) -> tuple[Proof, Frontier]:
             num_candidate=NUM_CANDIDATE_ANSWERS,
             seed=_SEED + wish.seed,
         )
-        overlap = len(set(heldout) & prompts_of(round_dir / "snapshot"))
+        more = {
+            "heldout_prompts_in_the_snapshot": len(
+                set(heldout) & prompts_of(round_dir / "snapshot")
+            ),
+            "ppo": ppo_figures(read_metrics(round_dir / "metrics.jsonl")),
+        }
     frontier = compare(reference, candidate, kl)
-    figures = _figures(story, frontier) | {"heldout_prompts_in_the_snapshot": overlap}
+    figures = _figures(story, frontier) | more
     proof = Proof(
         experiment="D, the real model",
         seed=wish.seed,
@@ -137,6 +143,20 @@ def prompts_of(snapshot: Path) -> set[str]:
         json.loads(line)["prompt_text"]
         for name in ("prompts.jsonl", "rankings.jsonl")
         for line in (snapshot / name).read_text().splitlines()
+    }
+
+
+def ppo_figures(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of the round's curve. A first minibatch off-policy would have stopped it (learner.py)."""
+    rows = [row for row in metrics if row["step"] == "ppo"]
+    gaps = [row["ppo/sampler_gap_nats"] for row in rows]
+    return {
+        "iterations": len(rows),
+        "score_first": rows[0]["objective/scores"],
+        "score_last": rows[-1]["objective/scores"],
+        "kl_nats_last": rows[-1]["objective/kl"],
+        "trainer_from_vllm_rms_nats": max(gaps),
+        "seconds_an_iteration": float(np.mean([_seconds(row) for row in rows])),
     }
 
 
@@ -190,3 +210,7 @@ def _figures(story: demo.Story, frontier: Frontier) -> dict[str, Any]:
         "gold_for_kl": [*rows, {"policy": "PPO-ptx", **asdict(frontier.ppo)}],
         "ppo_kl_nats": asdict(frontier.ppo_kl),
     }
+
+
+def _seconds(row: Mapping[str, Any]) -> float:
+    return sum(row[f"time/{part}_s"] for part in ("rollout", "score", "train"))

@@ -13,7 +13,7 @@ from feedback.quality.intervals import Estimate
 from training.demo import Story
 from training.prove import plotting
 from training.prove.answers import Judged
-from training.prove.model import compare, draw, marks, prompts_of
+from training.prove.model import compare, draw, marks, ppo_figures, prompts_of
 
 SWAP = {
     "streams": 230,
@@ -96,3 +96,27 @@ def test_prompts_of_a_snapshot_are_those_of_training_and_of_judging(tmp_path: Pa
     for name, text in (("prompts.jsonl", "one"), ("rankings.jsonl", "two")):
         (tmp_path / name).write_text(json.dumps({"prompt_text": text}) + "\n")
     assert prompts_of(tmp_path) == {"one", "two"}
+
+
+def test_the_curve_of_ppo_is_told_by_its_ends_and_its_worst_gap() -> None:
+    rows = [
+        {
+            "step": "ppo",
+            "objective/scores": score,
+            "objective/kl": score * 2,
+            "ppo/sampler_gap_nats": gap,
+            "time/rollout_s": 2.0,
+            "time/score_s": 1.0,
+            "time/train_s": 1.0,
+        }
+        for score, gap in ((0.0, 0.02), (0.5, 0.07), (1.0, 0.05))
+    ]
+    found = ppo_figures([{"step": "reward"}, *rows])
+    assert found == {
+        "iterations": 3,
+        "score_first": 0.0,
+        "score_last": 1.0,
+        "kl_nats_last": 2.0,
+        "trainer_from_vllm_rms_nats": 0.07,
+        "seconds_an_iteration": 4.0,
+    }
