@@ -16,7 +16,6 @@ from transformers import (
 )
 
 from tests.training.local_sampler import MakeModel, randomise
-from training import logprobs as logprobs_module
 from training.batches import Group, pack, rows
 from training.config import load_recipe
 from training.experience import response_logprobs
@@ -76,24 +75,6 @@ def test_a_backward_pass_reaches_its_adapter_though_another_ran_since(
     hidden.sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters(POLICY).values())
     assert all(p.grad is None for p in model.parameters(VALUE).values())
-
-
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_chunked_logprobs_and_their_gradient_equal_the_full_softmax(
-    temperature: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logprobs_module, "CHUNK_TOKENS", 4)
-    torch.manual_seed(0)
-    hidden = torch.randn(11, 8, requires_grad=True)
-    weights, targets, upstream = torch.randn(30, 8), torch.randint(0, 30, (11,)), torch.randn(11)
-    found = logprobs_module.token_logprobs(
-        hidden, unembedding_VD=weights, targets_N=targets, temperature=temperature
-    )
-    (gradient,) = torch.autograd.grad((found * upstream).sum(), hidden)
-    full = (hidden @ weights.T / temperature).log_softmax(1)[torch.arange(11), targets]
-    (wanted,) = torch.autograd.grad((full * upstream).sum(), hidden)
-    torch.testing.assert_close(found, full)
-    torch.testing.assert_close(gradient, wanted)
 
 
 def test_a_saved_adapter_is_a_peft_folder_that_says_the_same(
