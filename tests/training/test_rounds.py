@@ -139,3 +139,9 @@ def test_a_step_that_always_fails_ends_the_round_with_its_last_words(
     assert state["step"] == STEPS[0]
     assert rounds.active() is None
     assert time.monotonic() - started < 60
+
+
+def test_only_steps_that_train_are_started_in_several_processes(tmp_path: Path) -> None:
+    assert "torch.distributed.run" in worker.step_command("ppo", tmp_path, num_processes=2)
+    assert "torch.distributed.run" not in worker.step_command("gate", tmp_path, num_processes=2)
+    assert "torch.distributed.run" not in worker.step_command("ppo", tmp_path, num_processes=1)
