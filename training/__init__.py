@@ -39,6 +39,7 @@ ppo           a round's PPO step: its models, engines, data and candidate
 evidence      measures a candidate against the incumbent
 gate          may it be published? pure
 checkpoint    state on disk, whole or not at all
+shortage      what the machine ran out of, and what to do about it: pure
 curves        metrics.jsonl of a round
 publish       a candidate that passed the gate becomes a version and goes live
 standalone    one step of a round by itself, on a dataset on disk

@@ -15,12 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from feedback.errors import HoneError
 from training import parallel
+from training.shortage import is_disk_full
 
 _PREFIX = "state-"
+
+
+class DiskFull(HoneError):
+    """A checkpoint could not be written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,22 +40,38 @@ class Checkpoint:
 def save(
     folder: Path, *, number: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
 ) -> None:
-    """Write `state-<number>`, then remove the older ones. The first of several processes writes."""
+    """Write `state-<number>`, then remove the older ones. The first of several processes writes. Raises
+    DiskFull; the older ones stay then."""
     if not parallel.is_first():
         return
     partial = folder / f".partial-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_file({k: v.contiguous() for k, v in tensors.items()}, partial / "tensors.safetensors")
-    (partial / "facts.json").write_text(json.dumps(facts))
-    for path in partial.iterdir():
-        _flush(path)
+    try:
+        _write(partial, tensors, facts)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if is_disk_full(error):
+            num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+            raise DiskFull(
+                f"no room for checkpoint {number}: it takes {num_bytes:,} bytes in {folder}, where "
+                f"{shutil.disk_usage(folder).free:,} are free. Free some; the last one is whole, and "
+                "training goes on from it"
+            ) from error
+        raise
     target = folder / f"{_PREFIX}{number:06d}"
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     _flush(folder)
     for older in _complete(folder)[:-1]:
         shutil.rmtree(older)
+
+
+def _write(partial: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    partial.mkdir(parents=True)
+    save_file({k: v.contiguous() for k, v in tensors.items()}, partial / "tensors.safetensors")
+    (partial / "facts.json").write_text(json.dumps(facts))
+    for path in partial.iterdir():
+        _flush(path)
 
 
 def latest(folder: Path) -> Checkpoint | None:

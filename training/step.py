@@ -19,6 +19,7 @@ from pathlib import Path
 from feedback.errors import HoneError
 from training import checkpoint
 from training.job import DONE, Job
+from training.shortage import cure_of
 
 log = logging.getLogger("training.step")
 
@@ -124,6 +125,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         checkpoint.write_text(done, f"{time.time()}\n")
     except HoneError as error:
         log.error("%s failed: %s", options.step, error.message)
+        return 1
+    except Exception as error:  # this process's edge: a shortage has a cure, all else a traceback
+        cure = cure_of(error)
+        if cure is None:
+            raise
+        log.error("%s failed: %s", options.step, cure)
         return 1
     log.info("%s is done in %.0f s", options.step, time.monotonic() - started)
     return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.small_disk import SmallDisk
 from training import checkpoint
 from training.curves import Curves
 
@@ -36,6 +37,21 @@ def test_what_a_killed_process_left_half_written_is_never_read(tmp_path: Path) -
     assert found is not None
     assert found.number == 1
     assert not half.exists()
+
+
+def test_a_full_disk_is_said_with_the_bytes_and_the_folder_and_the_old_checkpoint_stays(
+    small_disk: SmallDisk,
+) -> None:
+    folder = small_disk.folder / "ppo"
+    save(folder, 1)
+    with pytest.raises(checkpoint.DiskFull, match=rf"4,000,000 bytes in {folder}, where .* free"):
+        checkpoint.save(folder, number=2, tensors={"w": torch.zeros(1_000_000)}, facts={})
+    assert [path.name for path in folder.iterdir()] == ["state-000001"]
+    found = checkpoint.latest(folder)
+    assert found is not None
+    assert found.number == 1
+    save(folder, 2)  # as soon as there is room
+    assert [path.name for path in folder.iterdir()] == ["state-000002"]
 
 
 def test_adam_goes_on_as_if_it_had_not_stopped() -> None:
