@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from training import parallel
 
@@ -14,35 +15,35 @@ class Curves:
     """The lines of one step in the round's file. The first of several processes writes them."""
 
     def __init__(self, path: Path, *, step: str) -> None:
-        self._path = path
+        self.path = path
         self._step = step
 
-    def append(self, iteration: int, values: Mapping[str, float]) -> None:
+    def append(self, iteration: int, values: Mapping[str, Any]) -> None:
         if not parallel.is_first():
             return
         line = {"t": time.time(), "step": self._step, "iteration": iteration, **values}
-        with self._path.open("a") as file:
+        with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
     def rewind(self, iteration: int) -> None:
         """Drop this step's lines from `iteration` on: what a killed process did after its last
         checkpoint is done again, and must not be in the curve twice."""
-        if not (self._path.exists() and parallel.is_first()):
+        if not (self.path.exists() and parallel.is_first()):
             return
         kept = []
-        for line in self._path.read_text().splitlines(keepends=True):
+        for line in self.path.read_text().splitlines(keepends=True):
             if not line.endswith("\n"):
                 continue  # the process died in the middle of it
             row = json.loads(line)
             if row["step"] != self._step or row["iteration"] < iteration:
                 kept.append(line)
-        partial = self._path.with_suffix(".partial")
+        partial = self.path.with_suffix(".partial")
         partial.write_text("".join(kept))
-        partial.rename(self._path)
+        partial.rename(self.path)
 
     def read(self) -> list[dict[str, float]]:
         """This step's lines, in order."""
-        if not self._path.exists():
+        if not self.path.exists():
             return []
-        rows = map(json.loads, self._path.read_text().splitlines())
+        rows = map(json.loads, self.path.read_text().splitlines())
         return [row for row in rows if row["step"] == self._step]

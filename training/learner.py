@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from feedback.errors import HoneError
 from training import checkpoint, parallel
 from training.batches import passes, rows
 from training.checkpoint import Checkpoint
@@ -23,7 +24,7 @@ from training.phases import phase
 _MAX_FIRST_KL_NATS = 1e-3
 
 
-class RatioError(Exception):
+class RatioError(HoneError):
     """Before the first update of a batch, the policy is not the one that was scored."""
 
 

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from training.job import Job
 from training.learner import Learner
 from training.models import POLICY, REWARD, VALUE, Models
 from training.rollouts import EngineRollouts
+from training.rounds import Plan
 from training.samplers import EngineSampler, Export, OneSampler, Sampler
 from training.texts import Texts
 from training.trainer import Trainer, train
@@ -42,6 +43,7 @@ CANDIDATE = "candidate"
 def run(job: Job) -> dict[str, Any]:
     """Train the round's candidate, from the last checkpoint if there is one; returns the report."""
     folder = job.step_folder("ppo")
+    prompts = _prompts(job)
     model = _load(job)
     learner = Learner(
         model, job.recipe.ppo, pretraining=_pretraining(job, "train"), seed=job.plan.seed
@@ -60,7 +62,7 @@ def run(job: Job) -> dict[str, Any]:
             scorer=lambda packed, trunk_BT: reward.score(
                 model, packed, readout=job.recipe.reward.readout, trunk_BT=trunk_BT
             ),
-            prompts=_prompts(job),
+            prompts=prompts,
             seed=job.plan.seed,
         )
         curves = Curves(job.folder / "metrics.jsonl", step="ppo")
@@ -119,19 +121,27 @@ def _sampler(job: Job, model: Models, *, export: Export, folder: Path) -> Iterat
 
 
 def open_engines(job: Job) -> EngineRollouts:
-    """The engines that sample, with as many answers in flight as the recipe allows. Raises
-    Unprocessable where full weights would go through engines that answer people."""
-    own = job.settings.rollout_engine_urls
-    if not own and _has_full_weights(job):
-        raise Unprocessable(
-            "an engine holds one set of full weights, and these answer people: start engines for "
-            "rollouts and set HONE_TRAINING_ROLLOUT_ENGINE_URLS, or train adapters"
-        )
+    """The engines that sample for this job, with as many answers in flight as the recipe allows."""
+    weights = "full" if _has_full_weights(job) else "adapter"
     return EngineRollouts(
-        own or job.plan.engine_urls,
+        rollout_urls(job.plan, weights=weights, own=job.settings.rollout_engine_urls),
         token=ServingSettings().engine_token,
         concurrency=job.recipe.ppo.rollout_concurrency,
     )
+
+
+def rollout_urls(plan: Plan, *, weights: str, own: Sequence[str]) -> list[str]:
+    """Engines of training's own if there are any, else the plan's. Raises Unprocessable where full weights
+    would replace what people are answered with."""
+    urls = [url.rstrip("/") for url in own] or plan.engine_urls
+    is_public = plan.is_round and not set(urls).isdisjoint(plan.engine_urls)
+    if weights == "full" and is_public:
+        raise Unprocessable(
+            "full weights in training would replace what the engines answer people with: start engines "
+            "for rollouts only, and name them in HONE_TRAINING_ROLLOUT_ENGINE_URLS, or take a recipe "
+            "with adapters"
+        )
+    return urls
 
 
 def _has_full_weights(job: Job) -> bool:
@@ -163,13 +173,9 @@ def _load(job: Job) -> Models:
 
 
 def _prompts(job: Job) -> list[Prompt]:
+    texts = Texts(Path(job.plan.base_model))
+    found = read_prompts(job.snapshot, split="train", max_tokens=sys.maxsize, texts=texts)
     room = job.recipe.model.max_sequence_tokens - job.recipe.ppo.response_tokens
-    found = read_prompts(
-        job.snapshot,
-        split="train",
-        max_tokens=sys.maxsize,
-        texts=Texts(Path(job.plan.base_model)),
-    )
     kept = [prompt for prompt in found if len(prompt.ids) <= room]
     if not found:
         raise Unprocessable("the snapshot holds no prompt to train on; collect more judgements")
@@ -179,7 +185,7 @@ def _prompts(job: Job) -> list[Prompt]:
             "(and the engine's HONE_SERVING_MAX_MODEL_LEN), or lower [ppo] response_tokens"
         )
     if len(kept) < len(found):
-        log.warning("%d of %d prompts are too long", len(found) - len(kept), len(found))
+        log.warning("%d of %d prompts are left out: too long", len(found) - len(kept), len(found))
     return kept
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,10 +40,12 @@ from training.losses import engine_weights, kl_rewards
 from training.models import POLICY, REFERENCE, Models
 from training.rollouts import Rollout
 from training.samplers import Sampler
+from training.shown import samples
 
 _GAP_PROMPTS = 64  # answers that a gap is measured on
 _PROBE_TOKENS = 16  # of each, where the batch itself cannot be measured: overlap
 _KL_ERROR_CLIP = 0.2
+_SHOWN = 2  # answers of an iteration for a person to read
 
 
 class _Sampling:
@@ -78,6 +81,7 @@ class Trainer:
     gap_limit_nats: float = float("inf")
     rewards: Rewards = kl_rewards
     kl_coef: float = field(init=False)  # beta as it is now
+    shown: list[dict[str, Any]] = field(default_factory=list, init=False)  # of the last iteration
     _ahead: _Sampling | None = field(default=None, init=False)  # the next iteration's, with overlap
     _probed_gap_nats: float = field(default=0.0, init=False)
 
@@ -110,6 +114,7 @@ class Trainer:
             rewards=self.rewards,
         )
         metrics = self._checked(experience, recipe, iteration)
+        self.shown = samples(experience, rollouts, prompts=self.prompts, count=_SHOWN)
         scored = time.perf_counter()
         metrics |= self.learner.update(experience, iteration=iteration)
         check_metrics(metrics, iteration=iteration)
@@ -192,12 +197,16 @@ def train(
         trainer.kl_coef = found.facts["kl_coef"]
         start, gap = found.number, found.facts["reference_gap_nats"]
         trainer.gap_limit_nats = max(2 * gap, recipe.ppo.engine_gap_floor_nats)
+    shown = Curves(curves.path.with_name("samples.jsonl"), step="ppo")
     curves.rewind(start)
+    shown.rewind(start)
     for iteration in range(start, recipe.ppo.iterations):
         metrics = trainer.run_iteration(iteration)
         check_mine()
         progress = (iteration + 1) / recipe.ppo.iterations
         curves.append(iteration, metrics | {"ppo/progress": progress})
+        for sample in trainer.shown:
+            shown.append(iteration, sample)
         is_last = iteration + 1 == recipe.ppo.iterations
         if is_last or (iteration + 1) % recipe.ppo.checkpoint_every == 0:
             facts = {"reference_gap_nats": gap, "kl_coef": trainer.kl_coef}
