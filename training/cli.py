@@ -30,7 +30,7 @@ _EXIT = {"finished": 0, "refused": 3}  # everything else is 1
 _HERE = Path(".hone")
 
 rounds_app = typer.Typer(
-    help="Training rounds: start, list, show, cancel, pause.", no_args_is_help=True
+    help="Training rounds: start, list, show, cancel, retry, pause.", no_args_is_help=True
 )
 app.add_typer(rounds_app, name="rounds")
 app.add_typer(prove_commands.app, name="prove")
@@ -117,6 +117,14 @@ def cancel(round_id: str, data: DataDir = _HERE, yes: Yes = False) -> None:
             raise typer.Exit(1)
         rounds.update(round_id, status="cancelling")
     typer.echo(f"{round_id} is being cancelled")
+
+
+@rounds_app.command()
+def retry(round_id: str, data: DataDir = _HERE) -> None:
+    """Go on with a round that failed or was cancelled, from its last checkpoint."""
+    with redis_of(data) as client:
+        _rounds(client, data).retry(round_id)
+    typer.echo(f"{round_id} goes on; `hone rounds show {round_id} --follow` shows how")
 
 
 @rounds_app.command()

@@ -43,7 +43,7 @@ CANDIDATE = "candidate"
 def run(job: Job) -> dict[str, Any]:
     """Train the round's candidate, from the last checkpoint if there is one; returns the report."""
     folder = job.step_folder("ppo")
-    prompts = _prompts(job)
+    prompts = read_fitting_prompts(job)
     model = _load(job)
     learner = Learner(
         model, job.recipe.ppo, pretraining=_pretraining(job, "train"), seed=job.plan.seed
@@ -172,7 +172,8 @@ def _load(job: Job) -> Models:
     return model
 
 
-def _prompts(job: Job) -> list[Prompt]:
+def read_fitting_prompts(job: Job) -> list[Prompt]:
+    """Training prompts that leave room for an answer. Raises Unprocessable when there is none."""
     texts = Texts(Path(job.plan.base_model))
     found = read_prompts(job.snapshot, split="train", max_tokens=sys.maxsize, texts=texts)
     room = job.recipe.model.max_sequence_tokens - job.recipe.ppo.response_tokens

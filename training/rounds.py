@@ -20,7 +20,7 @@ from typing import Any, cast
 import redis
 
 from feedback import eventlog, keys
-from feedback.errors import Conflict, Unavailable
+from feedback.errors import Conflict, NotFound, Unavailable
 from feedback.events import Feedback, RoundChanged, new_id
 from feedback.history import History
 from serving.registry import PRODUCTION, Registry
@@ -161,6 +161,23 @@ class Rounds:
         self.record(round_id, status, **detail)
         if self.active() == round_id:
             self.redis.delete(keys.ROUND_ACTIVE)
+
+    def retry(self, round_id: str) -> None:
+        """Go on with a round that failed or was cancelled, where it was. What is to be different stands in
+        its recipe.json by then. Raises NotFound, Conflict."""
+        state = self.state(round_id)
+        if not state:
+            raise NotFound(f"there is no {round_id}; `hone rounds list` shows what there is")
+        if state["status"] not in ("failed", "cancelled"):
+            raise Conflict(
+                f"{round_id} is {state['status']}: only a failed or cancelled one goes on"
+            )
+        if not self.redis.set(keys.ROUND_ACTIVE, round_id, nx=True):
+            raise Conflict(f"{self.active()} is under way; one round at a time")
+        attempts = [f"attempts:{step}" for step in STEPS]
+        self.redis.hdel(keys.round_state(round_id), "ended", "detail", "error", *attempts)
+        self.update(round_id, status="running")
+        self.record(round_id, "retried")
 
     def record(self, round_id: str, what: str, **detail: Any) -> None:
         """An event of the log."""

@@ -7,7 +7,7 @@ import pytest
 
 from feedback import eventlog, keys
 from feedback.connection import connect
-from feedback.errors import Conflict, Unavailable
+from feedback.errors import Conflict, NotFound, Unavailable
 from feedback.events import Feedback, new_id
 from feedback.history import History
 from serving.registry import Registry
@@ -15,6 +15,7 @@ from serving.settings import ServingSettings
 from tests.feedback.archive.logs import archiver, settings
 from training import rounds as rounds_module
 from training import worker
+from training.job import Job
 from training.rounds import STEPS, Lease, Rounds
 from training.settings import TrainingSettings
 
@@ -139,6 +140,47 @@ def test_a_step_that_always_fails_ends_the_round_with_its_last_words(
     assert state["step"] == STEPS[0]
     assert rounds.active() is None
     assert time.monotonic() - started < 60
+    assert Registry(rounds.redis).aliases()["production"] == "policy-0000"  # nothing was published
+    rounds.retry(round_id)
+    assert rounds.active() == round_id
+    assert "attempts:snapshot" not in rounds.state(round_id)
+
+
+def test_only_a_round_that_ended_badly_goes_on_and_only_one_at_a_time(rounds: Rounds) -> None:
+    with pytest.raises(NotFound, match="hone rounds list"):
+        rounds.retry("round-0009")
+    done = rounds.start(reason="test")
+    rounds.finish(done, status="finished")
+    with pytest.raises(Conflict, match="finished"):
+        rounds.retry(done)
+    failed = rounds.start(reason="test")
+    rounds.finish(failed, status="failed", step="ppo", error="out of memory")
+    other = rounds.start(reason="test")
+    with pytest.raises(Conflict, match=f"{other} is under way"):
+        rounds.retry(failed)
+    rounds.finish(other, status="cancelled")
+    rounds.retry(failed)
+    assert rounds.active() == failed
+    assert rounds.state(failed)["status"] == "running"
+    assert "ended" not in rounds.state(failed)
+
+
+def test_a_retried_round_is_worked_on_with_the_recipe_that_lies_in_its_folder(
+    rounds: Rounds,
+) -> None:
+    """What the messages say: change recipe.json, and go on."""
+    Registry(rounds.redis).ensure_base("base", "d")
+    round_id = rounds.start(reason="test")
+    folder = rounds.prepare(round_id)
+    changed = Job.open(folder).recipe
+    assert changed.model.tokens_per_pass != 7
+    text = (folder / "recipe.json").read_text()
+    before = f'"tokens_per_pass": {changed.model.tokens_per_pass}'
+    assert before in text
+    (folder / "recipe.json").write_text(text.replace(before, '"tokens_per_pass": 7'))
+    rounds.finish(round_id, status="failed", step="ppo", error="out of memory")
+    rounds.retry(round_id)
+    assert Job.open(rounds.prepare(round_id)).recipe.model.tokens_per_pass == 7
 
 
 def test_only_steps_that_train_are_started_in_several_processes(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 1. Start an engine as `hone up` does, and vLLM alone in a process of its own: the same model, options and
    cores. Both stay up; only one works at a time.
 2. In each round, base and adapter: the same prompts with the same seeds, through `EngineRollouts` and by
-   `LLM.generate`. The first round warms up and is not counted.
+   `LLM.generate`. A short round before the others warms up.
 3. Medians over rounds; the share is taken within each round first, so that a machine that slows down
    does not favour either.
 """
@@ -43,6 +43,7 @@ from training.rollouts import EngineRollouts, Served
 
 MIN_SHARE = 0.9  # DESIGN, section 8
 _PROMPT_TOKENS = 32
+_WARM_UP_TOKENS = 4
 _HTTP, _ALONE = "http", "alone"
 _WEIGHTS = _PLAIN, _ADAPTER = "base", "adapter"
 
@@ -67,7 +68,7 @@ class Sample:
         return self.tokens / self.seconds
 
 
-Generate = Callable[[Sequence[tuple[int, ...]], str], Sample]  # (prompts, weights)
+Generate = Callable[[Sequence[tuple[int, ...]], str, int], Sample]  # (prompts, weights, max_tokens)
 
 
 def run(base: Path, *, size: Size, data_dir: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -117,7 +118,7 @@ async def _measure(
         with _vllm_alone(folder, environment) as child:
             targets = {
                 _HTTP: _through_http(plan, pids["engine"], served, size),
-                _ALONE: _by_itself(child, served, size),
+                _ALONE: _by_itself(child, served),
             }
             return await asyncio.to_thread(_in_rounds, targets, base, size, say)
 
@@ -130,9 +131,10 @@ def _in_rounds(
     for number in range(size.rounds + 1):
         # New ones in every round: nothing of them is in a prefix cache.
         prompts = choose(texts, count=size.num_requests, seed=0, turn=number)
+        max_tokens = size.num_tokens if number else _WARM_UP_TOKENS
         for weights in _WEIGHTS:
             for name, generate in targets.items():
-                sample = generate(prompts, weights)
+                sample = generate(prompts, weights, max_tokens)
                 say(f"round {number}, {weights}, {name}: {sample.tokens_per_s:.0f} tokens/s")
                 if number:
                     samples[weights, name].append(sample)
@@ -158,7 +160,7 @@ def _through_http(plan: parts.Plan, pid: int, served: Served, size: Size) -> Gen
     def cpu_s() -> float:
         return _cpu_s(psutil.Process()) + _family_cpu_s(pid)
 
-    def generate(prompts: Sequence[tuple[int, ...]], weights: str) -> Sample:
+    def generate(prompts: Sequence[tuple[int, ...]], weights: str, max_tokens: int) -> Sample:
         with EngineRollouts([url], token=token, concurrency=size.num_requests) as engines:
             engines.load(served)
             cpu_before, started = cpu_s(), time.perf_counter()
@@ -166,7 +168,7 @@ def _through_http(plan: parts.Plan, pid: int, served: Served, size: Size) -> Gen
                 served.version if weights == _ADAPTER else BASE,
                 prompts,
                 answers_per_prompt=1,
-                max_tokens=size.num_tokens,
+                max_tokens=max_tokens,
                 seed=0,
             )
             seconds = time.perf_counter() - started
@@ -176,12 +178,12 @@ def _through_http(plan: parts.Plan, pid: int, served: Served, size: Size) -> Gen
     return generate
 
 
-def _by_itself(child: subprocess.Popen[str], served: Served, size: Size) -> Generate:
-    def generate(prompts: Sequence[tuple[int, ...]], weights: str) -> Sample:
+def _by_itself(child: subprocess.Popen[str], served: Served) -> Generate:
+    def generate(prompts: Sequence[tuple[int, ...]], weights: str, max_tokens: int) -> Sample:
         work = {
             "prompts": prompts,
             "seeds": list(range(len(prompts))),
-            "max_tokens": size.num_tokens,
+            "max_tokens": max_tokens,
             "adapter": str(served.folder) if weights == _ADAPTER else None,
         }
         cpu_before = _family_cpu_s(child.pid)
