@@ -51,7 +51,7 @@ def check_experience(experience: Experience, *, iteration: int) -> None:
         "engine_logprobs_N": "the engine's log-probabilities: look at its log",
     }
     for name, source in sources.items():
-        is_bad = ~experience.joined(name).isfinite()
+        is_bad = ~experience.everywhere(name).isfinite()
         if is_bad.any():
             raise NotFiniteError(
                 f"iteration {iteration}: {int(is_bad.sum())} of {is_bad.numel()} are not finite among "
@@ -70,7 +70,7 @@ def check_metrics(metrics: Mapping[str, float], *, iteration: int) -> None:
 
 def check_kl(experience: Experience, *, iteration: int, max_kl_nats: float) -> None:
     """Raises KLError when the mean KL per answer is over its bound, or below zero by more than chance."""
-    kl_E = experience.kl
+    kl_E = experience.everywhere("kl")
     mean = kl_E.mean().item()
     if mean > max_kl_nats:
         raise KLError(
@@ -93,5 +93,5 @@ def standard_error(values: torch.Tensor) -> float:
 def _sampler_kl(experience: Experience) -> float:
     """What the sampler's own distance costs, nats per answer: E_mu[log pi/ref] = KL(mu, ref) - KL(mu, pi),
     and KL(mu, pi) is half the mean squared log-ratio per token to second order. Twice that is allowed."""
-    gaps = experience.joined("logprobs_N") - experience.joined("engine_logprobs_N")
-    return float(gaps.square().mean()) * len(gaps) / len(experience.lengths)
+    gaps = experience.everywhere("logprobs_N") - experience.everywhere("engine_logprobs_N")
+    return float(gaps.square().mean()) * len(gaps) / len(experience.everywhere("lengths"))
