@@ -4,6 +4,7 @@ commands   the command line
 reward     the K-wise reward model beside TRL's RewardTrainer
 learning   one reward model that learns, in a process of its own
 ppo        PPO iterations: seconds and memory by phase, beside the floor and four plain models
+growth     time over answers, prompt, batch and K, with its exponent
 iteration  such iterations, in a process of their own
 rollouts   answers through the engine's HTTP, beside vLLM alone
 offline    vLLM alone, a process of its own

@@ -72,15 +72,23 @@ def ppo(
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Also four plain models, padded, float32.")
     ] = False,
+    growth: Annotated[
+        bool, typer.Option("--growth", help="Instead: time over K, prompt, answer and batch.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Folder for growth.png.")] = None,
     seed: Annotated[int, typer.Option(help="Of tokens and weights.")] = 0,
     data: DataDir = _HERE,
     as_json: AsJson = False,
 ) -> None:
     """A PPO iteration by phase, rollouts given: seconds, memory, share of the floor."""
+    from training.bench import growth as growth_
     from training.bench.iteration import Task
     from training.bench.ppo import run
     from training.config import load_recipe
 
+    if plot is not None and not growth:
+        raise Unprocessable("--plot draws --growth: add it")
+    growth_.check_folder(plot)
     settings = load_recipe(recipe)
     if settings.model.weights != "adapter":
         raise Unprocessable(f"recipe {recipe!r} trains full weights; this bench knows adapters")
@@ -97,7 +105,10 @@ def ppo(
         answer_tokens=(max(1, answer_tokens // 2), answer_tokens),
         seed=seed,
     )
-    _show(run(task, with_baseline=baseline, say=_say), as_json=as_json)
+    if growth:
+        _show(growth_.run(task, plot=plot, say=_say), as_json=as_json)
+    else:
+        _show(run(task, with_baseline=baseline, say=_say), as_json=as_json)
 
 
 def rollouts(

@@ -38,39 +38,52 @@ class Task:
 
 
 def main() -> None:
-    fields = json.loads(sys.argv[1])
+    sys.stdout.write(json.dumps(measure(task_from(sys.argv[1]))))
+
+
+def task_from(argument: str) -> Task:
+    """What `Task.argument` gave."""
+    fields = json.loads(argument)
     ranges = {name: tuple(fields[name]) for name in ("prompt_tokens", "answer_tokens")}
     # As in a round: threads that spin while they wait make a busy machine many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    sys.stdout.write(json.dumps(measure(Task(**{**fields, **ranges}))))
+    return Task(**{**fields, **ranges})
 
 
-def measure(task: Task) -> dict[str, Any]:
-    """Seconds, memory and operations of every iteration, by phase."""
+def load(task: Task) -> tuple[Any, Any, Any]:
+    """(the base model, the recipe, the device)"""
     import torch
     from transformers.utils import logging as transformers_logging
 
     from training import models
     from training.attention import ATTENTION
-    from training.bench import candidates, floor, workload
-    from training.bench.meter import Meter, process_peak_mb
-    from training.config import AdapterRecipe, load_recipe
-    from training.phases import heard_by
+    from training.bench import candidates
+    from training.config import load_recipe
 
     transformers_logging.disable_progress_bar()
     if task.threads:
         torch.set_num_threads(task.threads)
     device = models.resolve_device(task.device)
     recipe = load_recipe(task.recipe)
-    assert isinstance(recipe.model, AdapterRecipe)  # the command refuses others
-    dtype = torch.float32 if task.is_baseline else getattr(torch, recipe.model.dtype)
     base = candidates.causal_lm(
         folder=Path(task.folder) if task.folder else None,
         random_model=task.random_model,
         attention="sdpa" if task.is_baseline else ATTENTION,
-        dtype=dtype,
+        dtype=torch.float32 if task.is_baseline else getattr(torch, recipe.model.dtype),
         device=device,
     )
+    return base, recipe, device
+
+
+def measure(task: Task) -> dict[str, Any]:
+    """Seconds, memory and operations of every iteration, by phase."""
+    import torch
+
+    from training.bench import floor, workload
+    from training.bench.meter import Meter, process_peak_mb
+    from training.phases import heard_by
+
+    base, recipe, device = load(task)
     shape = floor.shape_of(base, recipe.model)
     lengths = workload.Lengths(prompt=task.prompt_tokens, answer=task.answer_tokens)
     sizes = {"vocab_size": shape.vocab_size, "seed": task.seed}

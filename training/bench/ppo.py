@@ -41,9 +41,9 @@ def run(task: Task, *, with_baseline: bool, say: Callable[[str], None]) -> dict[
     return report
 
 
-def measured(task: Task) -> dict[str, Any]:
+def measured(task: Task, *, module: str = "training.bench.iteration") -> dict[str, Any]:
     """What a process of its own found. Raises Unavailable if it died, of memory for example."""
-    command = [sys.executable, "-m", "training.bench.iteration", task.argument()]
+    command = [sys.executable, "-m", module, task.argument()]
     run = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if run.returncode != 0:
         raise Unavailable(
