@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 EXIT_REFUSED = 3  # of the gate step: the candidate must not be published
 _PARALLEL = ("reward", "ppo")
 _WATCH_S = 0.5
+_KILLED = (  # the process itself can say nothing any more
+    "killed by signal 9: most often Linux was out of memory; lower [model] tokens_per_pass in the round's "
+    "recipe.json, then `hone rounds retry`"
+)
 _RETRY_S = 5.0
 
 
@@ -73,6 +78,8 @@ def _run_steps(rounds: Rounds, round_id: str, lease: Lease, keeper: _Keeper) -> 
                 failed = [check["name"] for check in report["checks"] if not check["passed"]]
                 rounds.finish(round_id, status="refused", failed_checks=failed)
                 return
+            if code == -signal.SIGKILL:
+                _append(folder / f"{step}.log", _KILLED)
             if code != 0:
                 log.error("step failed", extra={"round": round_id, "step": step, "code": code})
                 rounds.update(round_id, error=f"{step}: {_last_line(folder / f'{step}.log')}")
@@ -125,6 +132,11 @@ def _report(rounds: Rounds, round_id: str, folder: Path) -> None:
             raise Cancelled
     except (redis.ConnectionError, redis.TimeoutError):
         return
+
+
+def _append(path: Path, line: str) -> None:
+    with path.open("a") as file:
+        file.write(line + "\n")
 
 
 def _last_line(path: Path) -> str:

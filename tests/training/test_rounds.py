@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
+import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from feedback import eventlog, keys
@@ -144,6 +147,24 @@ def test_a_step_that_always_fails_ends_the_round_with_its_last_words(
     rounds.retry(round_id)
     assert rounds.active() == round_id
     assert "attempts:snapshot" not in rounds.state(round_id)
+
+
+def test_a_step_that_linux_kills_says_what_that_means(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_RETRY_S", 0.0)
+    monkeypatch.setattr(worker, "MAX_ATTEMPTS", 1)
+    Registry(rounds.redis).ensure_base("base", "d")
+    round_id = rounds.start(reason="test")
+    working = threading.Thread(target=worker.run, args=(rounds, round_id))
+    working.start()
+    deadline = time.monotonic() + 60
+    while not (steps := [p for p in psutil.Process().children() if "training.step" in p.cmdline()]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    steps[0].kill()
+    working.join(60)
+    assert "tokens_per_pass" in json.loads(rounds.state(round_id)["detail"])["error"]
 
 
 def test_only_a_round_that_ended_badly_goes_on_and_only_one_at_a_time(rounds: Rounds) -> None:

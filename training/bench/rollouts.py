@@ -135,7 +135,10 @@ def _in_rounds(
         for weights in _WEIGHTS:
             for name, generate in targets.items():
                 sample = generate(prompts, weights, max_tokens)
-                say(f"round {number}, {weights}, {name}: {sample.tokens_per_s:.0f} tokens/s")
+                say(
+                    f"round {number}, {weights}, {name}: {sample.tokens_per_s:.0f} tokens/s, "
+                    f"{sample.cpu_s / sample.seconds:.2f} cores"
+                )
                 if number:
                     samples[weights, name].append(sample)
     return samples
