@@ -43,13 +43,13 @@ def own_stack() -> Iterator[Path]:
             stderr=output,
             env=environment,
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=_hear_ctrl_c,
         )
     try:
         _wait_until_ready(process, data, log)
         yield data
     finally:
-        process.terminate()  # `hone up` ends what it started, in order
+        process.send_signal(signal.SIGINT)  # `hone up` ends what it started, in order
         try:
             process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
@@ -69,7 +69,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], data: Path, log: Path) -
         time.sleep(0.2)
 
 
-def _end_with_parent() -> None:
-    """In the child: Linux sends it SIGTERM when the experiment dies, kill -9 included."""
+def _hear_ctrl_c() -> None:
+    """In the child: Linux sends it a Ctrl-C when the experiment dies, kill -9 included; a shell that
+    runs a job in the background makes it deaf for that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
