@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -27,10 +26,9 @@ from feedback.labeling.labelers import Labeler
 from serving import artifact
 from tests.feedback.snapshots import log
 from tests.serving.fake_engine import TOKEN, FakeModeration
-from tests.training.test_reward import rankings_by_count
+from tests.training.given_round import with_full_weights, write_round, write_rows
 from tests.training.torch_engine import TorchEngine
 from training.config import RECIPES, load_recipe
-from training.data import Ranking
 from training.worker import step_command
 
 TINY = load_recipe("tiny")
@@ -54,33 +52,10 @@ def moderation() -> Iterator[FakeModeration]:
 
 @pytest.fixture
 def round_dir(tmp_path: Path, tiny_folder: Path) -> Path:
-    """A round whose snapshot is done: a labeler who likes one token."""
-    folder = tmp_path / "round-0001"
-    snapshot = folder / "snapshot"
-    snapshot.mkdir(parents=True)
-    train = rankings_by_count(48, token=50, seed=0)
-    heldout = rankings_by_count(24, token=50, seed=1)
-    split = [(r, "train") for r in train] + [(r, "heldout") for r in heldout]
-    _write(snapshot / "rankings.jsonl", [_ranking(r, name) for r, name in split])
-    _write(snapshot / "prompts.jsonl", [_prompt(r, name) for r, name in split])
-    _write(snapshot / "demonstrations.jsonl", [])
     recipe = tmp_path / "short.toml"
-    text = (
-        (RECIPES / "tiny.toml").read_text().replace("learning_rate = 3e-3", "learning_rate = 1e-2")
-    )
-    recipe.write_text(text)
-    plan = {
-        "round_id": "round-0001",
-        "recipe": str(recipe),
-        "parent": "policy-0000",
-        "parent_path": None,
-        "base_model": str(tiny_folder),
-        "engine_urls": [],
-        "seed": 1,
-        "created": 1.0,
-    }
-    (folder / "round.json").write_text(json.dumps(plan))
-    return folder
+    text = (RECIPES / "tiny.toml").read_text()
+    recipe.write_text(text.replace("learning_rate = 3e-3", "learning_rate = 1e-2"))
+    return write_round(tmp_path / "round-0001", base_model=tiny_folder, recipe=recipe)
 
 
 def start(
@@ -193,14 +168,6 @@ def embedding(folder: Path) -> torch.Tensor:
     return load_file(folder / "model.safetensors")["model.embed_tokens.weight"]
 
 
-def with_full_weights(recipe: str) -> str:
-    """The recipe, with all weights trained."""
-    recipe = recipe.replace('weights = "adapter"', 'weights = "full"')
-    adapters = ("num_adapted_layers", "target_modules", "rank =", "alpha =")
-    lines = [line for line in recipe.splitlines() if not line.startswith(adapters)]
-    return "\n".join(lines).replace("learning_rate = 1e-2", "learning_rate = 1e-3")
-
-
 def test_a_step_that_is_done_exits_at_once(round_dir: Path) -> None:
     (round_dir / "reward").mkdir()
     (round_dir / "reward" / "DONE").write_text("")
@@ -238,7 +205,7 @@ def test_a_snapshot_weighs_labelers_by_what_they_prove_to_know(
 
 
 def test_a_snapshot_without_a_winner_fails_with_one_clear_line(round_dir: Path) -> None:
-    _write(round_dir / "snapshot" / "rankings.jsonl", [])
+    write_rows(round_dir / "snapshot" / "rankings.jsonl", [])
     child = start("reward", round_dir)
     output, _ = child.communicate(timeout=60)
     assert child.returncode == 1
@@ -277,23 +244,3 @@ def _is_zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except FileNotFoundError:
         return True
-
-
-def _ranking(ranking: Ranking, split: str) -> dict[str, Any]:
-    return {
-        "id": ranking.id,
-        "labeler": "a",
-        "prompt_ids": ranking.group.prompt_ids,
-        "prompt_text": "",
-        "completions": [{"token_ids": ids, "text": ""} for ids in ranking.group.answers],
-        "ranks": ranking.ranks,
-        "split": split,
-    }
-
-
-def _prompt(ranking: Ranking, split: str) -> dict[str, Any]:
-    return {"id": ranking.id, "prompt_ids": ranking.group.prompt_ids, "split": split}
-
-
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
