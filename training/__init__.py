@@ -42,6 +42,7 @@ gate          may it be published? pure
 checkpoint    state on disk, whole or not at all
 shortage      what the machine ran out of, and what to do about it: pure
 curves        metrics.jsonl of a round
+event_files   the same for TensorBoard, where it is installed
 publish       a candidate that passed the gate becomes a version and goes live
 standalone    one step of a round by itself, on a dataset on disk
 own_engine    an engine for as long as a command runs

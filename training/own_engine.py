@@ -37,10 +37,13 @@ class OwnEngine:
 
 
 @contextmanager
-def serving(base_model: Path, *, recipe: ModelRecipe, logs: Path) -> Iterator[OwnEngine]:
-    """Started, watched and stopped again; restarted when it dies. Raises Unavailable when it does not
-    start, CannotStart when there is no room for it."""
+def serving(base_model: Path, *, recipe: ModelRecipe, out: Path) -> Iterator[OwnEngine]:
+    """Started, watched and stopped again; restarted when it dies. It loads what lies in `out`.
+
+    Raises Unavailable when it does not start, CannotStart when there is no room for it.
+    """
     check_memory(base_model)
+    logs = out / "logs"
     port, token = choose_port(_PORT), secrets.token_urlsafe(32)
     part = Part(
         name="engine",
@@ -52,7 +55,7 @@ def serving(base_model: Path, *, recipe: ModelRecipe, logs: Path) -> Iterator[Ow
     supervisor = Supervisor(
         [part],
         stack=secrets.token_hex(8),
-        environment=_environment(base_model, recipe=recipe, port=port, token=token),
+        environment=_environment(base_model, recipe=recipe, out=out, port=port, token=token),
         log_dir=logs,
         on_change=lambda _: None,
     )
@@ -86,9 +89,10 @@ def _wait(supervisor: Supervisor, logs: Path) -> None:
 
 
 def _environment(
-    base_model: Path, *, recipe: ModelRecipe, port: int, token: str
+    base_model: Path, *, recipe: ModelRecipe, out: Path, port: int, token: str
 ) -> Mapping[str, str]:
     environment = os.environ | {
+        "HONE_SERVING_DATA_DIR": str(out.resolve()),
         "HONE_SERVING_BASE_MODEL": str(base_model),
         "HONE_SERVING_ENGINE_PORT": str(port),
         "HONE_SERVING_ENGINE_TOKEN": token,

@@ -24,6 +24,7 @@ from feedback.errors import Unprocessable
 from serving import artifact
 from serving.settings import ServingSettings
 from training import checkpoint, models, parallel, reward
+from training.config import FullRecipe
 from training.curves import Curves
 from training.data import Prompt, read_pretraining, read_prompts
 from training.job import Job
@@ -53,7 +54,7 @@ def run(job: Job) -> dict[str, Any]:
     def export(target: Path, version: str) -> str:
         return export_policy(model, target, version=version, job=job, base_digest=base_digest)
 
-    with _sampler(job, model, export=export, folder=folder / "rollout") as sampler:
+    with open_sampler(job, model, export=export, folder=folder / "rollout") as sampler:
         trainer = Trainer(
             model=model,
             recipe=job.recipe.ppo,
@@ -99,7 +100,7 @@ def export_policy(
     manifest = artifact.write_manifest(
         folder,
         version=version,
-        kind=job.recipe.model.weights,
+        kind="full" if isinstance(model.recipe, FullRecipe) else "adapter",
         parent=job.plan.parent,
         base_digest=base_digest,
     )
@@ -107,7 +108,7 @@ def export_policy(
 
 
 @contextlib.contextmanager
-def _sampler(job: Job, model: Models, *, export: Export, folder: Path) -> Iterator[Sampler]:
+def open_sampler(job: Job, model: Models, *, export: Export, folder: Path) -> Iterator[Sampler]:
     """The policy under training on the plan's engines."""
     if not parallel.is_first():
         yield OneSampler(None, take_part=lambda: model.state(POLICY))

@@ -7,6 +7,7 @@ there lacks the constant `score_bias` of config.json, which no ranking depends o
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,20 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from feedback.errors import Unprocessable
+from training import checkpoint
 from training.config import Readout
+from training.job import Job
 from training.reward import HEAD, WEIGHTS
+
+
+def run(job: Job) -> dict[str, Any]:
+    """The round's reward model; returns the report."""
+    folder = job.step_folder("export")
+    base_model, readout = Path(job.plan.base_model), job.recipe.reward.readout
+    export_classifier(job.reward_folder, folder / "model", base_model=base_model, readout=readout)
+    report = {"model": str(folder / "model")}
+    checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1))
+    return report
 
 
 def export_classifier(saved: Path, folder: Path, *, base_model: Path, readout: Readout) -> None:

@@ -7,18 +7,29 @@ prompts that it has not seen: by labelers that it has learned from (in group), a
 
 from __future__ import annotations
 
+import itertools
+import json
+import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from feedback.errors import Unprocessable
 from feedback.quality.intervals import Estimate
+from training import checkpoint, models
 from training.config import RewardRecipe
-from training.data import Ranking
+from training.curves import Curves
+from training.data import Ranking, all_rankings, usable
+from training.job import Job
 from training.models import REWARD, Models
 from training.reward import RewardTrainer, score_groups
 from training.reward_report import accuracy
+from training.texts import Texts
+
+log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 
@@ -39,6 +50,43 @@ class CrossValidation:
     in_group: Estimate
     held_out_group: Estimate | None  # None: fewer than two labelers are known
     folds: tuple[tuple[Estimate, Estimate], ...]  # in group and held out, by turn
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Cross-validate on the dataset's training rankings, `plan.num_folds` turns; returns the report.
+
+    It begins anew after a kill.
+    """
+    folder = job.step_folder("folds")
+    base_model, recipe = Path(job.plan.base_model), job.recipe
+    rankings = all_rankings(job.snapshot, split="train", texts=Texts(base_model))
+    model = models.load(
+        base_model,
+        recipe=recipe.model,
+        names=[REWARD],
+        device=models.resolve_device(job.settings.device),
+        seed=job.plan.seed,
+    )
+    curves = Curves(job.folder / "metrics.jsonl", step="folds")
+    curves.rewind(0)
+    turns = itertools.count()
+
+    def say(line: str) -> None:
+        log.info(line)
+        turn = next(turns)
+        curves.append(turn, {"folds/progress": (turn + 1) / job.plan.num_folds})
+
+    found = cross_validate(
+        model,
+        recipe.reward,
+        usable(rankings, max_tokens=recipe.model.max_sequence_tokens).rankings,
+        num_folds=job.plan.num_folds,
+        seed=job.plan.seed,
+        say=say,
+    )
+    report = {"num_folds": job.plan.num_folds, **asdict(found)}
+    checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1))
+    return report
 
 
 def cross_validate(

@@ -54,6 +54,7 @@ class Plan:
     is_round: bool = True  # False: nobody's labeling queue is put in another order
     snapshot: str | None = None  # a dataset elsewhere; None: the round's own
     reward: str | None = None  # a reward model elsewhere; None: the round's own
+    num_folds: int = 0  # of the reward model's cross-validation
 
 
 def directory(settings: ServingSettings, round_id: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from training.batches import Group
 from training.config import SFTRecipe, read_recipe
 from training.job import Job
 from training.models import REWARD, Models
-from training.samplers import EngineSampler, Sampler
+from training.samplers import Sampler
 
 Judge = Callable[[int], float]  # epoch -> mean score of the policy's answers, as it is now
 
@@ -40,17 +39,13 @@ def open_judge(
     def export(target: Path, version: str) -> str:
         return ppo.export_policy(model, target, version=version, job=job, base_digest=base_digest)
 
-    with ppo.open_engines(job) as engines:
-        engines.unload_leftovers(f"{job.plan.round_id}-")
-        name = f"{job.plan.round_id}-{os.urandom(3).hex()}"
-        sampler = EngineSampler(engines, export=export, folder=folder / "rollout", name=name)
+    with ppo.open_sampler(job, model, export=export, folder=folder / "rollout") as sampler:
         yield judge_by(
             sampler,
             score=_scorer(job),
             prompts=prompts[: recipe.judged_prompts],
             max_tokens=recipe.response_tokens,
         )
-        sampler.close()
 
 
 def judge_by(
@@ -80,6 +75,7 @@ def _scorer(job: Job) -> Callable[[Sequence[Group]], list[list[float]]]:
         base_model,
         recipe=recipe.model,
         names=[REWARD],
+        frozen=[REWARD],
         device=models.resolve_device(job.settings.device),
         seed=0,
     )

@@ -13,7 +13,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from feedback.errors import Unprocessable
-from training import checkpoint, model_folder, models
+from training import checkpoint, model_folder, models, parallel
 from training.batches import Group, pack, passes
 from training.config import AdapterRecipe, FullRecipe, ModelRecipe, Recipe, SFTRecipe
 from training.curves import Curves
@@ -74,8 +74,10 @@ def run(job: Job, *, section: Section) -> dict[str, Any]:
     epochs = [row for row in curves.read() if "sft/epoch" in row]
     best = best_epoch(scores) if scores else recipe.epochs
     job.check_mine()
-    model_folder.write(folder / f"epoch-{best:03d}", folder / MODEL, base_model=base_model)
-    shutil.rmtree(folder / f"epoch-{best:03d}")
+    trained = folder / f"epoch-{best:03d}"
+    if parallel.is_first() and trained.exists():
+        model_folder.write(trained, folder / MODEL, base_model=base_model)
+        shutil.rmtree(trained)
     report = {
         "model": str(folder / MODEL),
         "epoch": best,
@@ -139,12 +141,13 @@ class SFTTrainer:
             group["lr"] = rate
         self._adam.zero_grad()
         metrics = self.gradients(batch, examples=self._examples())
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters.values(), self.recipe.grad_clip)
+        parallel.sum_gradients(self._parameters.values())
+        norm = parallel.clip_gradients(self._parameters.values(), max_norm=self.recipe.grad_clip)
         self._adam.step()
         self.step += 1
         seconds = time.perf_counter() - started
         return metrics | {
-            "sft/grad_norm": norm.item(),
+            "sft/grad_norm": norm,
             "sft/lr": rate,
             "time/train_s": seconds,
             "time/tokens_per_s": sum(map(len, batch)) / seconds,
@@ -155,18 +158,22 @@ class SFTTrainer:
     ) -> dict[str, float]:
         """Add the gradients of a batch and its pretraining examples to the buffers."""
         share = self.recipe.pretraining_share if examples else 0.0
-        num_tokens = sum(len(answer) for group in batch for answer in group.answers)
-        metrics = {"sft/loss": 0.0}
-        for loss in _losses(self.model, batch):
+        num_tokens = _num_tokens(batch)
+        sums = {"sft/loss": 0.0}
+        mine, _ = parallel.shared_passes(
+            [len(group) for group in batch], max_tokens=self.model.recipe.tokens_per_pass
+        )
+        for indices in mine:
+            loss = _loss(self.model, [batch[i] for i in indices])
             ((1 - share) * loss / num_tokens).backward()
-            metrics["sft/loss"] += loss.item() / num_tokens
+            sums["sft/loss"] += loss.item() / num_tokens
         if examples:
             num_predicted = sum(len(example) - 1 for example in examples)
-            metrics["ptx/loss"] = 0.0
-            for loss in pretraining_losses(self.model, examples, name=POLICY):
+            sums["ptx/loss"] = 0.0
+            for loss in pretraining_losses(self.model, parallel.share(examples), name=POLICY):
                 (share * loss / num_predicted).backward()
-                metrics["ptx/loss"] += loss.item() / num_predicted
-        return metrics
+                sums["ptx/loss"] += loss.item() / num_predicted
+        return parallel.totals(sums, device=self.model.device)
 
     def save(self, folder: Path, *, facts: dict[str, Any]) -> None:
         tensors = checkpoint.with_prefix("policy", self.model.state(POLICY))
@@ -232,8 +239,12 @@ def train_epochs(
 @torch.no_grad()
 def mean_loss(model: Models, groups: Sequence[Group]) -> float:
     """Nats per response token."""
-    num_tokens = sum(len(answer) for group in groups for answer in group.answers)
-    return sum(loss.item() for loss in _losses(model, groups)) / num_tokens
+    lengths = [len(group) for group in groups]
+    losses = [
+        _loss(model, [groups[i] for i in indices]).item()
+        for indices in passes(lengths, max_tokens=model.recipe.tokens_per_pass)
+    ]
+    return sum(losses) / _num_tokens(groups)
 
 
 def best_epoch(scores: Sequence[float]) -> int:
@@ -249,13 +260,14 @@ def model_recipe(recipe: Recipe, section: SFTRecipe) -> AdapterRecipe | FullReci
     return FullRecipe(weights="full", **shared)
 
 
-def _losses(model: Models, groups: Sequence[Group]) -> Iterator[Tensor]:
-    """Negative log-likelihood summed over the response tokens of a pass, of pass after pass."""
-    for indices in passes(
-        [len(group) for group in groups], max_tokens=model.recipe.tokens_per_pass
-    ):
-        packed = pack([groups[i] for i in indices]).to(model.device)
-        yield -response_logprobs(model, packed, model.trunk(packed.layout), name=POLICY).sum()
+def _loss(model: Models, groups: Sequence[Group]) -> Tensor:
+    """Negative log-likelihood summed over the response tokens of one pass."""
+    packed = pack(groups).to(model.device)
+    return -response_logprobs(model, packed, model.trunk(packed.layout), name=POLICY).sum()
+
+
+def _num_tokens(groups: Sequence[Group]) -> int:
+    return sum(len(answer) for group in groups for answer in group.answers)
 
 
 def _keep_best(
@@ -264,8 +276,9 @@ def _keep_best(
     is_best = best_epoch(scores) == epoch if scores else is_last
     if not is_best:
         return
-    for older in folder.glob("epoch-*"):
-        shutil.rmtree(older)
+    if parallel.is_first():
+        for older in folder.glob("epoch-*"):
+            shutil.rmtree(older)
     model.save(POLICY, folder / f"epoch-{epoch:03d}")
 
 

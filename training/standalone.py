@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -50,6 +51,7 @@ class Wish:
     seed: int
     reward: Path | None = None  # the --out of `hone train rm`
     skip_bad: bool = False
+    num_folds: int = 0  # of the reward model's cross-validation
 
 
 Show = Callable[[Mapping[str, Any]], None]  # a new line of metrics.jsonl or samples.jsonl
@@ -98,16 +100,16 @@ def use_engines(out: Path, urls: list[str]) -> None:
     _write(out / "round.json", plan)
 
 
-def run(wish: Wish, *, environment: Mapping[str, str], show: Show) -> dict[str, Any]:
-    """Run the step to its end; returns its report. Raises HoneError with its last words."""
-    log = wish.out / f"{wish.step}.log"
-    command = [sys.executable, "-m", "training.step", wish.step, "--round-dir", str(wish.out)]
+def run(out: Path, step: str, *, environment: Mapping[str, str], show: Show) -> dict[str, Any]:
+    """Run a step to its end; returns its report. Raises HoneError with its last words."""
+    log = out / f"{step}.log"
+    command = [sys.executable, "-m", "training.step", step, "--round-dir", str(out)]
     with log.open("ab") as output:
         child = subprocess.Popen(
             command, stdout=output, stderr=output, env={**os.environ, **environment}
         )
     try:
-        with _following(wish.out, show) as look:
+        with _following(out, show) as look:
             while child.poll() is None:
                 time.sleep(_WATCH_S)
                 look()
@@ -118,12 +120,15 @@ def run(wish: Wish, *, environment: Mapping[str, str], show: Show) -> dict[str, 
             child.wait()
     if child.returncode != 0:
         raise HoneError(f"{_last_words(log)} (all of it: {log})")
-    report: dict[str, Any] = json.loads((wish.out / wish.step / "report.json").read_text())
+    report: dict[str, Any] = json.loads((out / step / "report.json").read_text())
     return report
 
 
-def is_finished(wish: Wish) -> bool:
-    return is_done(wish.out, wish.step)
+def forget_other_folds(wish: Wish) -> None:
+    """A cross-validation with another number of folds was something else."""
+    report = wish.out / "folds" / "report.json"
+    if report.exists() and json.loads(report.read_text())["num_folds"] != wish.num_folds:
+        shutil.rmtree(report.parent)
 
 
 def _reward_folder(wish: Wish, recipe: Recipe) -> Path:
@@ -147,10 +152,12 @@ def _check_fits(wish: Wish, folder: Path, recipe: Recipe) -> None:
             f"the reward model in {folder} was trained on {trained_on}: train one on this model with "
             f"`hone train rm --model {wish.base_model}`"
         )
-    if read_recipe(folder / "recipe.json").model != recipe.model:
+    trained_with = read_recipe(folder / "recipe.json")
+    ours, theirs = ((one.model, one.reward.readout) for one in (recipe, trained_with))
+    if ours != theirs:
         raise Unprocessable(
-            f"the reward model in {folder} was trained with another [model] section than recipe "
-            f"{recipe.name!r} has: use one recipe for both"
+            f"the reward model in {folder} was trained with another [model] section or reward.readout "
+            f"than recipe {recipe.name!r} has: use one recipe for both"
         )
 
 
@@ -214,6 +221,7 @@ def _write_plan(wish: Wish, *, snapshot: Path, reward: Path | None) -> None:
         is_round=False,
         snapshot=str(snapshot.resolve()),
         reward=None if reward is None else str(reward),
+        num_folds=wish.num_folds,
     )
     _write(wish.out / "round.json", asdict(plan))
 

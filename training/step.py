@@ -69,6 +69,20 @@ def run_reward(job: Job) -> bool:
     return True
 
 
+def run_folds(job: Job) -> bool:
+    from training import reward_folds
+
+    reward_folds.run(job)
+    return True
+
+
+def run_export(job: Job) -> bool:
+    from training import reward_export
+
+    reward_export.run(job)
+    return True
+
+
 def run_ppo(job: Job) -> bool:
     from training import ppo
 
@@ -92,12 +106,15 @@ def run_publish(job: Job) -> bool:
 # Imported lazily, so that the snapshot's process loads no torch.
 STEPS: dict[str, Callable[[Job], bool]] = {
     "snapshot": run_snapshot,
-    "sft": run_sft,  # of `hone train` only, as is the next
-    "ppo_init": run_ppo_init,
     "reward": run_reward,
     "ppo": run_ppo,
     "gate": run_gate,
     "publish": run_publish,
+    # Of `hone train` only:
+    "sft": run_sft,
+    "ppo_init": run_ppo_init,
+    "folds": run_folds,
+    "export": run_export,
 }
 
 

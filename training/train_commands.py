@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,7 +43,7 @@ Engine = Annotated[
     list[str] | None,
     typer.Option(
         help="URL of an engine that runs on this model; may be repeated. Its token is in "
-        "HONE_SERVING_ENGINE_TOKEN. Default: one is started."
+        "HONE_SERVING_ENGINE_TOKEN, and --out within its data folder. Default: one is started."
     ),
 ]
 
@@ -67,8 +67,17 @@ def sft(
     as_json: AsJson = False,
 ) -> None:
     """Imitate demonstrations; writes a model folder to serve, or to go on with."""
-    wish = _wish(
-        "ppo_init" if ppo_init else "sft", data, model, recipe, out, seed, reward, skip_bad
+    from training.standalone import Wish
+
+    wish = Wish(
+        step="ppo_init" if ppo_init else "sft",
+        data=data,
+        base_model=_base_model(model),
+        recipe=recipe,
+        out=out,
+        seed=seed,
+        reward=reward,
+        skip_bad=skip_bad,
     )
     _train(wish, engines=engine or [], needs_engine=reward is not None, as_json=as_json)
 
@@ -79,13 +88,35 @@ def rm(
     out: Out,
     model: Model = None,
     recipe: RecipeName = "default",
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Cross-validate too: labelers and prompts left out in so many turns."
+        ),
+    ] = None,
+    export: Annotated[
+        bool,
+        typer.Option("--export", help="Write it for AutoModelForSequenceClassification and vLLM."),
+    ] = False,
     seed: Seed = 0,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a reward model on comparisons and rankings."""
-    wish = _wish("reward", data, model, recipe, out, seed, None, skip_bad)
-    _train(wish, engines=[], needs_engine=False, as_json=as_json)
+    from training.standalone import Wish
+
+    wish = Wish(
+        step="reward",
+        data=data,
+        base_model=_base_model(model),
+        recipe=recipe,
+        out=out,
+        seed=seed,
+        skip_bad=skip_bad,
+        num_folds=folds or 0,
+    )
+    more = [*(["folds"] if folds else []), *(["export"] if export else [])]
+    _train(wish, more=more, as_json=as_json)
 
 
 @app.command()
@@ -101,61 +132,85 @@ def ppo(
     as_json: AsJson = False,
 ) -> None:
     """Raise the reward of the model's answers to the data's prompts, by PPO-ptx."""
-    wish = _wish("ppo", data, model, recipe, out, seed, reward, skip_bad)
-    _train(wish, engines=engine or [], needs_engine=True, as_json=as_json)
-
-
-def _wish(
-    step: str,
-    data: Path,
-    model: str | None,
-    recipe: str,
-    out: Path,
-    seed: int,
-    reward: Path | None,
-    skip_bad: bool,
-) -> Wish:
-    from serving.stack.dashboard import making_model
-    from serving.stack.model import prepare
     from training.standalone import Wish
 
-    data_dir = Path(os.environ.get("HONE_SERVING_DATA_DIR", ".hone"))
-    with making_model(_console()) as progress:
-        base_model = prepare(model, data_dir=data_dir, progress=progress)
-    return Wish(
-        step=step,
+    wish = Wish(
+        step="ppo",
         data=data,
-        base_model=base_model,
+        base_model=_base_model(model),
         recipe=recipe,
         out=out,
         seed=seed,
         reward=reward,
         skip_bad=skip_bad,
     )
+    _train(wish, engines=engine or [], needs_engine=True, as_json=as_json)
 
 
-def _train(wish: Wish, *, engines: list[str], needs_engine: bool, as_json: bool) -> None:
+def _base_model(model: str | None) -> Path:
+    """The folder; made or downloaded the first time."""
+    from serving.stack.dashboard import making_model
+    from serving.stack.model import prepare
+
+    data_dir = Path(os.environ.get("HONE_SERVING_DATA_DIR", ".hone"))
+    with making_model(_console()) as progress:
+        return prepare(model, data_dir=data_dir, progress=progress)
+
+
+def _train(
+    wish: Wish,
+    *,
+    more: Sequence[str] = (),
+    engines: Sequence[str] = (),
+    needs_engine: bool = False,
+    as_json: bool,
+) -> None:
+    """The step, then `more` steps on its result."""
     from training import standalone
+    from training.rounds import is_done
 
     with standalone.held(wish.out):
         recipe = standalone.prepare(
             wish, on_bad=lambda where, why: typer.echo(f"{where}: {why}", err=True)
         )
-        is_open = needs_engine and not standalone.is_finished(wish)
-        with _engines(wish, recipe, engines, is_open=is_open) as environment, _shown(wish) as show:
-            report = standalone.run(wish, environment=environment, show=show)
+        if "folds" in more:
+            standalone.forget_other_folds(wish)
+        is_open = needs_engine and not is_done(wish.out, wish.step)
+        with _engines(wish, recipe, engines, is_open=is_open) as environment:
+            report = _run(wish.out, wish.step, environment)
+        report |= {step: _run(wish.out, step, {}) for step in more}
     if as_json:
         typer.echo(json.dumps(report))
         return
+    for line in _told(report):
+        typer.echo(line)
+    typer.echo(f"{'all of it':32} {wish.out / wish.step / 'report.json'}")
+
+
+def _run(out: Path, step: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    from training import standalone
+
+    with _shown(step) as show:
+        return standalone.run(out, step, environment=environment, show=show)
+
+
+def _told(report: Mapping[str, Any], *, of: str = "") -> Iterator[str]:
+    """A line for each figure; lists are in the file."""
     for name, value in report.items():
-        if not isinstance(value, (list, dict)):
-            typer.echo(f"{name:24} {value}")
-    typer.echo(f"{'all of it':24} {wish.out / wish.step / 'report.json'}")
+        if isinstance(value, dict) and {"value", "low", "high"} <= value.keys():
+            shown = f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+            yield f"{of + name:32} {shown}"
+        elif isinstance(value, dict):
+            yield from _told(value, of=f"{of}{name}/")
+        elif isinstance(value, float):
+            yield f"{of + name:32} {value:.4g}"
+        elif not isinstance(value, list):
+            yield f"{of + name:32} {value}"
 
 
 @contextmanager
 def _engines(
-    wish: Wish, recipe: Recipe, urls: list[str], *, is_open: bool
+    wish: Wish, recipe: Recipe, urls: Sequence[str], *, is_open: bool
 ) -> Iterator[Mapping[str, str]]:
     """What the step is told to find its engines."""
     from feedback.errors import Unprocessable
@@ -170,17 +225,17 @@ def _engines(
                 "--engine needs its token: set HONE_SERVING_ENGINE_TOKEN to what it was started with "
                 "(`hone up` keeps it in .hone/secrets.json)"
             )
-        standalone.use_engines(wish.out, urls)
+        standalone.use_engines(wish.out, list(urls))
         yield {}
         return
     typer.echo("starting an engine …", err=True)
-    with own_engine.serving(wish.base_model, recipe=recipe.model, logs=wish.out / "logs") as own:
+    with own_engine.serving(wish.base_model, recipe=recipe.model, out=wish.out) as own:
         standalone.use_engines(wish.out, [own.url])
         yield {"HONE_SERVING_ENGINE_TOKEN": own.token}
 
 
 @contextmanager
-def _shown(wish: Wish) -> Iterator[Show]:
+def _shown(step: str) -> Iterator[Show]:
     """A bar on a terminal; samples there and elsewhere."""
     from rich.progress import (
         BarColumn,
@@ -200,7 +255,7 @@ def _shown(wish: Wish) -> Iterator[Show]:
     )
     console = _console()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(wish.step, total=1.0, figures="")
+        task = progress.add_task(step, total=1.0, figures="")
 
         def show(line: Mapping[str, Any]) -> None:
             if "answer" in line:

@@ -11,6 +11,8 @@ before the update, and the truncated importance weight corrects for who sampled.
 
 from __future__ import annotations
 
+import json
+import logging
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +27,7 @@ from training import checkpoint, parallel
 from training.alarms import check_experience, check_gap, check_kl, check_metrics, standard_error
 from training.batches import pack, passes
 from training.config import PPORecipe, Recipe
-from training.curves import Curves
+from training.curves import Curves, Lines
 from training.data import Prompt, choose
 from training.experience import (
     Experience,
@@ -41,6 +43,8 @@ from training.models import POLICY, REFERENCE, Models
 from training.rollouts import Rollout
 from training.samplers import Sampler
 from training.shown import samples
+
+log = logging.getLogger(__name__)
 
 _GAP_PROMPTS = 64  # answers that a gap is measured on
 _PROBE_TOKENS = 16  # of each, where the batch itself cannot be measured: overlap
@@ -197,7 +201,7 @@ def train(
         trainer.kl_coef = found.facts["kl_coef"]
         start, gap = found.number, found.facts["reference_gap_nats"]
         trainer.gap_limit_nats = max(2 * gap, recipe.ppo.engine_gap_floor_nats)
-    shown = Curves(curves.path.with_name("samples.jsonl"), step="ppo")
+    shown = Lines(curves.path.with_name("samples.jsonl"), step="ppo")
     curves.rewind(start)
     shown.rewind(start)
     for iteration in range(start, recipe.ppo.iterations):
@@ -207,6 +211,7 @@ def train(
         curves.append(iteration, metrics | {"ppo/progress": progress})
         for sample in trainer.shown:
             shown.append(iteration, sample)
+            log.info("sample %s", json.dumps(sample))
         is_last = iteration + 1 == recipe.ppo.iterations
         if is_last or (iteration + 1) % recipe.ppo.checkpoint_every == 0:
             facts = {"reference_gap_nats": gap, "kl_coef": trainer.kl_coef}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -56,13 +57,24 @@ def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reward(pairs: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Like `tiny`, with a reward model that can be exported."""
+    path = tmp_path_factory.mktemp("recipe") / "last.toml"
+    text = (RECIPES / "tiny.toml").read_text().replace('readout = "mean"', 'readout = "last"')
+    path.write_text(text.replace("learning_rate = 3e-3", "learning_rate = 1e-2"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def reward(
+    pairs: Path, recipe: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """--out of a `hone train rm`."""
     out = tmp_path_factory.mktemp("rm") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HONE_TRAINING_DEVICE", "cpu")
         patch.setenv("HONE_TRAINING_THREADS", "1")
-        report = asked(CliRunner(), "rm", data=pairs, model=tiny_folder, out=out)
+        report = asked(CliRunner(), "rm", data=pairs, model=tiny_folder, recipe=recipe, out=out)
     assert report["train_rankings"] + report["heldout_rankings"] == 64
     assert report["accuracy"]["value"] > 0.8
     return out
@@ -88,26 +100,41 @@ def iterations(out: Path) -> list[int]:
     return [json.loads(line)["iteration"] for line in lines]
 
 
-def test_the_same_command_again_is_done_and_another_is_refused(
-    hone: CliRunner, reward: Path, pairs: Path, tiny_folder: Path, tmp_path: Path
+def test_the_same_command_again_is_done_but_for_what_is_new(
+    hone: CliRunner, reward: Path, pairs: Path, recipe: Path, tiny_folder: Path
 ) -> None:
-    lines = (reward / "metrics.jsonl").read_text()
-    again = asked(hone, "rm", data=pairs, model=tiny_folder, out=reward)
-    assert again == json.loads((reward / "reward" / "report.json").read_text())
-    assert (reward / "metrics.jsonl").read_text() == lines
+    from transformers import AutoModelForSequenceClassification
 
-    more = write(tmp_path / "more.jsonl", {"prompt": "a", "chosen": "b", "rejected": "c"})
-    recipe = tmp_path / "other.toml"
-    recipe.write_text((RECIPES / "tiny.toml").read_text().replace("epochs = 2", "epochs = 3"))
-    for other, changed in (
-        ({"data": more}, "data"),
-        ({"recipe": recipe}, "recipe"),
-        ({"seed": 1}, "seed"),
-    ):
-        wanted = {"data": pairs, "model": tiny_folder, "out": reward} | other
-        result = hone.invoke(app, arguments("rm", **wanted))
-        assert isinstance(result.exception, HoneError)
-        assert f"a run with another {changed}; name another --out" in result.exception.message
+    lines = (reward / "metrics.jsonl").read_text()
+    words = arguments("rm", data=pairs, model=tiny_folder, recipe=recipe, out=reward, folds=2)
+    result = hone.invoke(app, [*words, "--export", "--json"])
+    assert result.exit_code == 0, (result.output, result.exception)
+    again = json.loads(result.stdout)
+    folds, export = again.pop("folds"), again.pop("export")
+    assert len(folds["folds"]) == 2
+    assert folds["in_group"]["value"] > 0.8
+    assert folds["held_out_group"] is None  # nobody knows who judged
+    assert AutoModelForSequenceClassification.from_pretrained(export["model"]).num_labels == 1
+    assert again == json.loads((reward / "reward" / "report.json").read_text())
+    assert (reward / "metrics.jsonl").read_text().startswith(lines)
+
+
+@pytest.mark.parametrize("changed", ["data", "recipe", "seed"])
+def test_a_folder_that_holds_something_else_is_refused(
+    hone: CliRunner,
+    reward: Path,
+    pairs: Path,
+    recipe: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    changed: str,
+) -> None:
+    data = write(tmp_path / "more.jsonl", {"prompt": "a", "chosen": "b", "rejected": "c"})
+    wanted = {"data": pairs, "model": tiny_folder, "recipe": recipe, "out": reward}
+    other = {"data": data, "recipe": "tiny", "seed": 1}[changed]
+    result = hone.invoke(app, arguments("rm", **wanted | {changed: other}))
+    assert isinstance(result.exception, HoneError)
+    assert f"a run with another {changed}; name another --out" in result.exception.message
 
 
 def test_sft_writes_a_model_and_the_reward_model_chooses_the_epoch(
@@ -141,19 +168,25 @@ def test_sft_writes_a_model_and_the_reward_model_chooses_the_epoch(
 def test_ppo_trains_on_the_prompts_and_shows_what_was_said(
     hone: CliRunner,
     reward: Path,
+    recipe: Path,
     pairs: Path,
     tiny_folder: Path,
     engine: TorchEngine,
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
-    wanted = {"data": pairs, "model": tiny_folder, "out": out, "reward": reward}
+    wanted = {"data": pairs, "model": tiny_folder, "out": out, "reward": reward, "recipe": recipe}
     result = hone.invoke(app, arguments("ppo", engine=engine.url, **wanted))
     assert result.exit_code == 0, (result.output, result.exception)
     num = load_recipe("tiny").ppo.iterations
     assert iterations(out) == list(range(num))
     assert (out / "ppo" / "candidate" / "policy.json").is_file()
-    assert f"iterations               {num}" in result.stdout
+    samples = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
+    assert [sample["iteration"] for sample in samples] == [i for i in range(num) for _ in range(2)]
+    for sample in samples:
+        assert sample["prompt"].startswith("Say ")
+        assert f"[{sample['iteration']}] score {sample['score']:.2f}, KL" in result.stderr
+    assert re.search(rf"^iterations +{num}$", result.stdout, flags=re.MULTILINE)
     assert set(engine.loaded) == {"policy-0000"}
 
 
@@ -236,16 +269,20 @@ def test_data_that_do_not_fit_the_context_end_with_one_clear_line(
 def test_ppo_wants_a_reward_model_that_is_finished_and_an_engine_s_token(
     hone: CliRunner,
     reward: Path,
+    recipe: Path,
     pairs: Path,
     tiny_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wanted = {"data": pairs, "model": tiny_folder, "out": tmp_path / "out"}
+    wanted: dict[str, Any] = {"data": pairs, "model": tiny_folder, "out": tmp_path / "out"}
     none = hone.invoke(app, arguments("ppo", reward=tmp_path, **wanted))
     assert "hone train rm --out" in str(none.exception)
     monkeypatch.delenv("HONE_SERVING_ENGINE_TOKEN")
     engine = "http://127.0.0.1:1"
+    other = hone.invoke(app, arguments("ppo", reward=reward, engine=engine, **wanted))
+    assert "use one recipe for both" in str(other.exception)
+    wanted |= {"recipe": recipe}
     refused = hone.invoke(app, arguments("ppo", reward=reward, engine=engine, **wanted))
     assert "HONE_SERVING_ENGINE_TOKEN" in str(refused.exception)
 
