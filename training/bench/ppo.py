@@ -67,13 +67,14 @@ def figures(found: dict[str, Any]) -> Row:
         "cpu_s": cpu_s,
         "floor_s": flops / rates[best],
         "share_of_floor": flops / rates[best] / seconds,
-        "cpu_share_of_floor": flops / max(_rates(rounds, clock="cpu").values()) / cpu_s,
         "best_shape": best,
         "gflops": {name: rate / 1e9 for name, rate in rates.items()},
         "at_rest_mb": found["at_rest_mb"],
         "process_peak_mb": found["process_peak_mb"],
         "response_tokens_per_s": found["response_tokens"] / seconds,
     }
+    if found["device"] == "cpu":  # elsewhere the processor only waits
+        row["cpu_share_of_floor"] = flops / max(_rates(rounds, clock="cpu").values()) / cpu_s
     peak = next((p for name, p in _PEAK_FLOPS.items() if name in found["device"]), None)
     return row | ({"mfu": flops / seconds / peak} if peak else {})
 
@@ -82,6 +83,7 @@ def phases(found: dict[str, Any]) -> list[Row]:
     """Medians over iterations, in the order of the flow."""
     rounds = found["rounds"]
     best = max(_rates(rounds, clock="wall").values())
+    on_cpu = found["device"] == "cpu"
     best_cpu = max(_rates(rounds, clock="cpu").values())
     rows = []
     for name in rounds[0]["phases"]:
@@ -94,7 +96,7 @@ def phases(found: dict[str, Any]) -> list[Row]:
                 "seconds": seconds,
                 "share_of_floor": flops / best / seconds,
                 "cpu_s": cpu_s,
-                "cpu_share_of_floor": flops / best_cpu / cpu_s if cpu_s else 0.0,
+                "cpu_share_of_floor": flops / best_cpu / cpu_s if cpu_s and on_cpu else 0.0,
                 "peak_mb": max(one["peak_mb"][name] for one in rounds),
             }
         )

@@ -65,3 +65,4 @@ def test_mfu_is_reported_for_a_known_gpu_only(name: str) -> None:
     }
     assert figures(found).get("mfu") == (0.5e12 / 989e12 if "H200" in name else None)
     assert figures(found)["share_of_floor"] == 0.5
+    assert "cpu_share_of_floor" not in figures(found)
