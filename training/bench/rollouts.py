@@ -82,7 +82,7 @@ def run(base: Path, *, size: Size, data_dir: Path, say: Callable[[str], None]) -
         "requests": size.num_requests,
         "max_tokens": size.num_tokens,
         "rounds": size.rounds,
-        "rows": [_row(weights, samples) for weights in _WEIGHTS],
+        "rows": [row_of(weights, samples) for weights in _WEIGHTS],
         "mark": MIN_SHARE,
     }
 
@@ -98,6 +98,20 @@ def show(report: dict[str, Any], *, as_json: bool) -> None:
             f"{row['alone_tokens_per_s']:6.0f} alone: {row['share']:.0%} (mark {report['mark']:.0%}); "
             f"cores busy {row['http_cores_busy']:.2f}, {row['alone_cores_busy']:.2f}"
         )
+
+
+def row_of(weights: str, samples: dict[tuple[str, str], list[Sample]]) -> dict[str, Any]:
+    """Medians of both, and of what HTTP reaches of vLLM alone in each round."""
+    row: dict[str, Any] = {"weights": weights}
+    for name in (_HTTP, _ALONE):
+        taken = samples[weights, name]
+        row[f"{name}_tokens_per_s"] = median(sample.tokens_per_s for sample in taken)
+        row[f"{name}_cores_busy"] = median(sample.cpu_s / sample.seconds for sample in taken)
+        row[f"{name}_cpu_ms_per_token"] = median(s.cpu_s * 1e3 / s.tokens for s in taken)
+        row[f"{name}_tokens"] = [sample.tokens for sample in taken]
+    pairs = zip(samples[weights, _HTTP], samples[weights, _ALONE], strict=True)
+    row["share"] = median(http.tokens_per_s / alone.tokens_per_s for http, alone in pairs)
+    return row
 
 
 async def _measure(
@@ -142,19 +156,6 @@ def _in_rounds(
                 if number:
                     samples[weights, name].append(sample)
     return samples
-
-
-def _row(weights: str, samples: dict[tuple[str, str], list[Sample]]) -> dict[str, Any]:
-    row: dict[str, Any] = {"weights": weights}
-    for name in (_HTTP, _ALONE):
-        taken = samples[weights, name]
-        row[f"{name}_tokens_per_s"] = median(sample.tokens_per_s for sample in taken)
-        row[f"{name}_cores_busy"] = median(sample.cpu_s / sample.seconds for sample in taken)
-        row[f"{name}_cpu_ms_per_token"] = median(s.cpu_s * 1e3 / s.tokens for s in taken)
-        row[f"{name}_tokens"] = [sample.tokens for sample in taken]
-    pairs = zip(samples[weights, _HTTP], samples[weights, _ALONE], strict=True)
-    row["share"] = median(http.tokens_per_s / alone.tokens_per_s for http, alone in pairs)
-    return row
 
 
 def _through_http(plan: parts.Plan, pid: int, served: Served, size: Size) -> Generate:
