@@ -57,17 +57,33 @@ def test_bf16_products_are_attention_and_have_its_gradients(
         assert (found - wanted).square().mean().sqrt() < 0.01 * wanted.square().mean().sqrt() + 1e-3
 
 
+@pytest.mark.parametrize("block", [100, 5])
 @pytest.mark.parametrize("mask_B1TT", [None, mask()], ids=["causal", "masked"])
-def test_the_same_products_in_float32_are_attention_to_rounding(
-    mask_B1TT: torch.Tensor | None,
+def test_in_float32_blocks_of_queries_are_attention_to_rounding(
+    mask_B1TT: torch.Tensor | None, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(attention_module, "_BLOCK", block)
+    monkeypatch.setattr(attention_module, "_VECTOR", 2)
     query, key, value = inputs(torch.float32)
     causal = torch.ones(1, 1, LENGTH, LENGTH, dtype=torch.bool).tril()
-    found = attention_module._products(
-        query * 0.3, key, value, causal if mask_B1TT is None else mask_B1TT
-    )
-    wanted = results(torch.float32, mask_B1TT, is_ours=False)[0]
-    torch.testing.assert_close(found, wanted)
+    seen = causal if mask_B1TT is None else mask_B1TT
+    found = attention_module._Products.apply(query * 0.3, key, value, seen)
+    found.backward(torch.randn(found.shape, generator=torch.Generator().manual_seed(1)))
+    wanted = results(torch.float32, mask_B1TT, is_ours=False)
+    torch.testing.assert_close([found.detach(), query.grad, key.grad, value.grad], wanted)
+
+
+def test_a_block_of_queries_is_multiplied_with_the_keys_that_it_sees_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attention_module, "_BLOCK", 4)
+    monkeypatch.setattr(attention_module, "_VECTOR", 2)
+    seen = torch.ones(2, 1, 8, 8, dtype=torch.bool).tril()
+    seen[:, :, 4:, :3] = False  # another prompt begins at 3
+    seen[1, :, 4:, 3] = False
+    first, second = attention_module._blocks(seen)
+    assert first == (slice(0, 4), slice(0, 4))
+    assert second == (slice(4, 8), slice(2, 8))
 
 
 def test_what_torch_does_well_is_left_to_torch() -> None:
