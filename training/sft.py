@@ -116,11 +116,7 @@ class SFTTrainer:
             eps=recipe.adam_eps,
             weight_decay=recipe.weight_decay,
         )
-        wanted = round(recipe.examples_per_step * recipe.pretraining_share)
-        self._num_pretraining = min(wanted, recipe.examples_per_step - 1)
-        self._num_demonstrations = min(
-            recipe.examples_per_step - self._num_pretraining, len(demonstrations)
-        )
+        self._num_demonstrations, self._num_pretraining = _batch_sizes(recipe, len(demonstrations))
         self.num_steps = self.end_of(recipe.epochs)
         self.step = 0
 
@@ -215,10 +211,8 @@ def train_epochs(
     curves.rewind(trainer.step)
     while trainer.step < trainer.num_steps:
         metrics = trainer.update() | {"sft/progress": trainer.step / trainer.num_steps}
-        epoch = next(
-            (e for e in range(1, trainer.recipe.epochs + 1) if trainer.end_of(e) == trainer.step),
-            None,
-        )
+        epochs = range(1, trainer.recipe.epochs + 1)
+        epoch = max((e for e in epochs if trainer.end_of(e) == trainer.step), default=None)
         if epoch is not None:
             metrics |= {"sft/epoch": epoch}
             if heldout:
@@ -258,6 +252,16 @@ def model_recipe(recipe: Recipe, section: SFTRecipe) -> AdapterRecipe | FullReci
         return recipe.model
     shared = {name: getattr(recipe.model, name) for name in ModelRecipe.model_fields}
     return FullRecipe(weights="full", **shared)
+
+
+def _batch_sizes(recipe: SFTRecipe, num_demonstrations: int) -> tuple[int, int]:
+    """(demonstrations, pretraining examples) of a step; each can be dealt evenly to all processes. How much the
+    latter weigh does not depend on their number."""
+    size = parallel.size()
+    wanted = recipe.examples_per_step * recipe.pretraining_share
+    num_pretraining = size * max(1, round(wanted / size)) if wanted else 0
+    room = recipe.examples_per_step - num_pretraining
+    return max(size, min(room, num_demonstrations // size * size)), num_pretraining
 
 
 def _loss(model: Models, groups: Sequence[Group]) -> Tensor:

@@ -100,10 +100,20 @@ def use_engines(out: Path, urls: list[str]) -> None:
     _write(out / "round.json", plan)
 
 
-def run(out: Path, step: str, *, environment: Mapping[str, str], show: Show) -> dict[str, Any]:
+def run(
+    out: Path,
+    step: str,
+    *,
+    environment: Mapping[str, str],
+    show: Show,
+    num_processes: int = 1,
+) -> dict[str, Any]:
     """Run a step to its end; returns its report. Raises HoneError with its last words."""
     log = out / f"{step}.log"
     command = [sys.executable, "-m", "training.step", step, "--round-dir", str(out)]
+    if num_processes > 1:
+        torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
+        command[2:2] = [*torchrun, "-m"]
     with log.open("ab") as output:
         child = subprocess.Popen(
             command, stdout=output, stderr=output, env={**os.environ, **environment}

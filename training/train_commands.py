@@ -47,6 +47,10 @@ Engine = Annotated[
     ),
 ]
 
+Processes = Annotated[
+    int, typer.Option(min=1, help="On this machine, one for each GPU: recipes with full weights.")
+]
+
 
 @app.command()
 def sft(
@@ -62,6 +66,7 @@ def sft(
         typer.Option(help="--out of a `train rm`: chooses the epoch. Default: the last one."),
     ] = None,
     engine: Engine = None,
+    processes: Processes = 1,
     seed: Seed = 0,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
@@ -79,7 +84,13 @@ def sft(
         reward=reward,
         skip_bad=skip_bad,
     )
-    _train(wish, engines=engine or [], needs_engine=reward is not None, as_json=as_json)
+    _train(
+        wish,
+        engines=engine or [],
+        needs_engine=reward is not None,
+        num_processes=processes,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -98,6 +109,7 @@ def rm(
         bool,
         typer.Option("--export", help="Write it for AutoModelForSequenceClassification and vLLM."),
     ] = False,
+    processes: Processes = 1,
     seed: Seed = 0,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
@@ -116,7 +128,7 @@ def rm(
         num_folds=folds or 0,
     )
     more = [*(["folds"] if folds else []), *(["export"] if export else [])]
-    _train(wish, more=more, as_json=as_json)
+    _train(wish, more=more, num_processes=processes, as_json=as_json)
 
 
 @app.command()
@@ -127,6 +139,7 @@ def ppo(
     model: Model = None,
     recipe: RecipeName = "default",
     engine: Engine = None,
+    processes: Processes = 1,
     seed: Seed = 0,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
@@ -144,7 +157,13 @@ def ppo(
         reward=reward,
         skip_bad=skip_bad,
     )
-    _train(wish, engines=engine or [], needs_engine=True, as_json=as_json)
+    _train(
+        wish,
+        engines=engine or [],
+        needs_engine=True,
+        num_processes=processes,
+        as_json=as_json,
+    )
 
 
 def _base_model(model: str | None) -> Path:
@@ -163,6 +182,7 @@ def _train(
     more: Sequence[str] = (),
     engines: Sequence[str] = (),
     needs_engine: bool = False,
+    num_processes: int,
     as_json: bool,
 ) -> None:
     """The step, then `more` steps on its result."""
@@ -177,8 +197,8 @@ def _train(
             standalone.forget_other_folds(wish)
         is_open = needs_engine and not is_done(wish.out, wish.step)
         with _engines(wish, recipe, engines, is_open=is_open) as environment:
-            report = _run(wish.out, wish.step, environment)
-        report |= {step: _run(wish.out, step, {}) for step in more}
+            report = _run(wish.out, wish.step, environment, num_processes)
+        report |= {step: _run(wish.out, step, {}, num_processes=1) for step in more}
     if as_json:
         typer.echo(json.dumps(report))
         return
@@ -187,11 +207,15 @@ def _train(
     typer.echo(f"{'all of it':32} {wish.out / wish.step / 'report.json'}")
 
 
-def _run(out: Path, step: str, environment: Mapping[str, str]) -> dict[str, Any]:
+def _run(
+    out: Path, step: str, environment: Mapping[str, str], num_processes: int
+) -> dict[str, Any]:
     from training import standalone
 
     with _shown(step) as show:
-        return standalone.run(out, step, environment=environment, show=show)
+        return standalone.run(
+            out, step, environment=environment, show=show, num_processes=num_processes
+        )
 
 
 def _told(report: Mapping[str, Any], *, of: str = "") -> Iterator[str]:

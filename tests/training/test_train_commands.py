@@ -227,6 +227,19 @@ def test_a_killed_run_goes_on_and_comes_to_the_same(
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
+@pytest.mark.slow
+def test_two_processes_come_to_what_one_comes_to(
+    hone: CliRunner, demonstrations: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    losses = []
+    for number in (1, 2):
+        out = tmp_path / str(number)
+        wanted = {"data": demonstrations, "model": tiny_folder, "out": out, "processes": number}
+        losses.append(asked(hone, "sft", **wanted)["heldout_loss"])
+        assert (out / "sft" / "model" / "model.safetensors").is_file()
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("command", "row", "told"),
     [

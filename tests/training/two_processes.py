@@ -1,4 +1,5 @@
-"""Run under torchrun: a reward step and a PPO iteration on given rollouts; the first process writes the figures.
+"""Run under torchrun: steps of SFT and the reward model, and PPO iterations on given rollouts. The first process
+writes the figures.
 
 `python -m tests.training.two_processes MODEL adapter|full OUT`, with or without torchrun around it.
 """
@@ -20,6 +21,7 @@ from training.learner import Learner
 from training.models import POLICY, REWARD, VALUE
 from training.reward import RewardTrainer
 from training.rollouts import Rollout
+from training.sft import SFTTrainer
 from training.trainer import describe
 
 RECIPE = load_recipe("tiny")
@@ -57,6 +59,12 @@ def rollouts() -> list[Rollout]:
             )
         )
     return found
+
+
+def demonstrations() -> list[Group]:
+    """Prompts with one answer."""
+    groups = (rollout.group for rollout in rollouts())
+    return [Group(prompt_ids=g.prompt_ids, answers=g.answers[:1]) for g in groups]
 
 
 def first_token(packed: Packed, trunk_BT: torch.Tensor) -> torch.Tensor:
@@ -98,6 +106,10 @@ def main(base_model: Path, weights: str, out: Path) -> None:
         figures.append(describe(experience, recipe=RECIPE.ppo))
         figures.append(learner.update(experience, iteration=iteration))
     state = learner.state()
+    model = models.load(base_model, recipe=recipe, names=[POLICY], device=device, seed=0)
+    sft = SFTTrainer(model, RECIPE.ppo_init, demonstrations(), pretraining=PRETRAINING, seed=0)
+    figures += [sft.update() for _ in range(2)]
+    state |= {f"sft/{name}": tensor for name, tensor in model.state(POLICY).items()}
     if parallel.is_first():
         sums = {name: tensor.double().abs().sum().item() for name, tensor in state.items()}
         out.write_text(json.dumps({"figures": figures, "state": sums}))
