@@ -25,11 +25,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 def cure_of(error: BaseException) -> str | None:
     """One line for whoever reads the round's log, or None: this error is something else."""
     if is_disk_full(error):
-        return f"the disk is full: free some of it, then `hone rounds retry` ({error})"
+        return f"the disk is full: free some of it, then `hone rounds retry`, or `hone train` again ({error})"
     if is_out_of_memory(error):
         first_line = str(error).partition("\n")[0]
         return (
             "out of memory: lower [model] tokens_per_pass in the round's recipe.json, or set its "
-            f"gradient_checkpointing to true, then `hone rounds retry` ({first_line})"
+            f"gradient_checkpointing to true, then `hone rounds retry`, or `hone train` again ({first_line})"
         )
     return None

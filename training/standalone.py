@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -114,6 +115,7 @@ def run(
     if num_processes > 1:
         torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
         command[2:2] = [*torchrun, "-m"]
+    before = _size(log)
     with log.open("ab") as output:
         child = subprocess.Popen(
             command, stdout=output, stderr=output, env={**os.environ, **environment}
@@ -129,7 +131,12 @@ def run(
             child.kill()
             child.wait()
     if child.returncode != 0:
-        raise HoneError(f"{_last_words(log)} (all of it: {log})")
+        if child.returncode == -signal.SIGKILL:
+            raise HoneError(
+                "killed by signal 9: most often Linux was out of memory; lower [model] tokens_per_pass in "
+                f"{out / 'recipe.json'}, then the same command again"
+            )
+        raise HoneError(f"{_last_words(log, after=before)} (all of it: {log})")
     report: dict[str, Any] = json.loads((out / step / "report.json").read_text())
     return report
 
@@ -267,7 +274,8 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _last_words(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    last = lines[-1] if lines else "it said nothing"
-    return last.partition(" failed: ")[2] or last
+def _last_words(log: Path, *, after: int) -> str:
+    """Our own, else the last line; `torchrun` says a lot after them."""
+    lines = log.read_bytes()[after:].decode(errors="replace").strip().splitlines()
+    ours = [line.partition(" failed: ")[2] for line in lines if " failed: " in line]
+    return [*(lines or ["it said nothing"])[-1:], *ours][-1]
