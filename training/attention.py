@@ -34,6 +34,12 @@ def attention(
     **options: Any,
 ) -> tuple[Tensor, None]:
     """transformers' interface: [B, T, H, D]. The mask is True where a query sees a key; None: causal."""
+    if query_BHTD.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        # Of float32 weights: the rotation made queries and keys float32.
+        dtype = torch.get_autocast_dtype("cpu")
+        query_BHTD, key_BGTD, value_BGTD = (
+            part.to(dtype) for part in (query_BHTD, key_BGTD, value_BGTD)
+        )
     length = query_BHTD.shape[2]
     is_ours = (
         query_BHTD.device.type == "cpu"

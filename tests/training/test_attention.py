@@ -86,6 +86,17 @@ def test_a_block_of_queries_is_multiplied_with_the_keys_that_it_sees_only(
     assert second == (slice(4, 8), slice(2, 8))
 
 
+def test_float32_queries_under_autocast_are_of_its_kind() -> None:
+    """The rotation gives those to full weights."""
+    query, key, value = inputs(torch.bfloat16)
+    plain, _ = attention(torch.nn.Module(), query, key, value, None, scaling=0.3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, _ = attention(
+            torch.nn.Module(), query.float(), key.float(), value, None, scaling=0.3
+        )
+    torch.testing.assert_close(found, plain, rtol=0, atol=0)
+
+
 def test_what_torch_does_well_is_left_to_torch() -> None:
     for dtype, longest in ((torch.float32, 1024), (torch.bfloat16, 4)):
         with pytest.MonkeyPatch.context() as patch:
