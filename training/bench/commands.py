@@ -53,7 +53,7 @@ def reward(
         seed=seed,
     )
     num_layers = json.loads((Path(folder) / "config.json").read_text())["num_hidden_layers"]
-    layers = [recipe.model.num_adapted_layers, num_layers]
+    layers = [recipe.model.num_adapted_layers, num_layers, None]
     _show(run(task, ks=k, layers=layers, say=_say), as_json=as_json)
 
 
