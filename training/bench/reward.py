@@ -60,6 +60,9 @@ def _measured(task: Task, what: str, say: Callable[[str], None]) -> dict[str, An
             f"the process that measures ended with {done.returncode}; its own words are above"
         )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    say(
+        f"  {_rate(found, 'seconds'):.1f} pairs/s, {_rate(found, 'cpu_s'):.1f} per processor second"
+    )
     return found
 
 
