@@ -53,7 +53,7 @@ def exponent(rows: Sequence[Row]) -> float:
 
 
 def measure(task: Task, axes: Mapping[str, Sequence[int]]) -> dict[str, list[Row]]:
-    """The least of several times, at every size."""
+    """The least of several times, at every size; once more before an axis begins, to warm up."""
     from training.models import POLICY, REWARD, VALUE
     from training.shared import SharedModel
 
@@ -66,7 +66,8 @@ def measure(task: Task, axes: Mapping[str, Sequence[int]]) -> dict[str, list[Row
         found[axis] = []
         for size in sizes:
             step, num_tokens = make(model, recipe, {**_USUAL, axis: size}, task.seed)
-            step(0)  # warm up
+            if not found[axis]:
+                step(0)  # warm up
             times = [_timed(step, number + 1) for number in range(task.iterations)]
             found[axis].append(
                 {

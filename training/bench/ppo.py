@@ -37,6 +37,7 @@ def run(task: Task, *, with_baseline: bool, say: Callable[[str], None]) -> dict[
         report |= {
             BASELINE: figures(plain) | {"phases": phases(plain)},
             "times_baseline": figures(plain)["seconds"] / report["seconds"],
+            "cpu_times_baseline": figures(plain)["cpu_s"] / report["cpu_s"],
         }
     return report
 
