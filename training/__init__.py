@@ -47,6 +47,7 @@ publish       a candidate that passed the gate becomes a version and goes live
 standalone    one step of a round by itself, on a dataset on disk
 own_engine    an engine for as long as a command runs
 train_commands  hone train sft, rm, ppo
+train_progress  what a person sees of it
 cli           hone rounds, prove, train, worker, beat, demo
 demo          hone demo: simulated people, a round, a swap, the figures
 demo_people   the simulated end users and labelers, and what they like

@@ -23,7 +23,7 @@ from transformers import AutoTokenizer
 from feedback.errors import Unprocessable
 from serving import artifact
 from serving.settings import ServingSettings
-from training import checkpoint, models, parallel, reward
+from training import checkpoint, model_folder, models, parallel, reward
 from training.config import FullRecipe
 from training.curves import Curves
 from training.data import Prompt, read_pretraining, read_prompts
@@ -79,6 +79,11 @@ def run(job: Job) -> dict[str, Any]:
         weights=learner.candidate,
     )
     report = {"digest": digest, "iterations": job.recipe.ppo.iterations, "last": curves.read()[-1]}
+    if not job.plan.is_round and parallel.is_first():  # a round publishes the candidate instead
+        model_folder.write(
+            folder / CANDIDATE, folder / "model", base_model=Path(job.plan.base_model)
+        )
+        report["model"] = str(folder / "model")
     checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1))
     return report
 

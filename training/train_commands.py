@@ -15,7 +15,7 @@ from serving.commands.options import AsJson
 
 if TYPE_CHECKING:
     from training.config import Recipe
-    from training.standalone import Show, Wish
+    from training.standalone import Wish
 
 app = typer.Typer(
     help="Train on a dataset on disk: imitation, reward model, PPO-ptx. The same command again goes on.",
@@ -170,9 +170,10 @@ def _base_model(model: str | None) -> Path:
     """The folder; made or downloaded the first time."""
     from serving.stack.dashboard import making_model
     from serving.stack.model import prepare
+    from training import train_progress
 
     data_dir = Path(os.environ.get("HONE_SERVING_DATA_DIR", ".hone"))
-    with making_model(_console()) as progress:
+    with making_model(train_progress.stderr()) as progress:
         return prepare(model, data_dir=data_dir, progress=progress)
 
 
@@ -186,7 +187,7 @@ def _train(
     as_json: bool,
 ) -> None:
     """The step, then `more` steps on its result."""
-    from training import standalone
+    from training import standalone, train_progress
     from training.rounds import is_done
 
     with standalone.held(wish.out):
@@ -202,7 +203,7 @@ def _train(
     if as_json:
         typer.echo(json.dumps(report))
         return
-    for line in _told(report):
+    for line in train_progress.told(report):
         typer.echo(line)
     typer.echo(f"{'all of it':32} {wish.out / wish.step / 'report.json'}")
 
@@ -210,26 +211,12 @@ def _train(
 def _run(
     out: Path, step: str, environment: Mapping[str, str], num_processes: int
 ) -> dict[str, Any]:
-    from training import standalone
+    from training import standalone, train_progress
 
-    with _shown(step) as show:
+    with train_progress.shown(step) as show:
         return standalone.run(
             out, step, environment=environment, show=show, num_processes=num_processes
         )
-
-
-def _told(report: Mapping[str, Any], *, of: str = "") -> Iterator[str]:
-    """A line for each figure; lists are in the file."""
-    for name, value in report.items():
-        if isinstance(value, dict) and {"value", "low", "high"} <= value.keys():
-            shown = f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
-            yield f"{of + name:32} {shown}"
-        elif isinstance(value, dict):
-            yield from _told(value, of=f"{of}{name}/")
-        elif isinstance(value, float):
-            yield f"{of + name:32} {value:.4g}"
-        elif not isinstance(value, list):
-            yield f"{of + name:32} {value}"
 
 
 @contextmanager
@@ -256,62 +243,3 @@ def _engines(
     with own_engine.serving(wish.base_model, recipe=recipe.model, out=wish.out) as own:
         standalone.use_engines(wish.out, [own.url])
         yield {"HONE_SERVING_ENGINE_TOKEN": own.token}
-
-
-@contextmanager
-def _shown(step: str) -> Iterator[Show]:
-    """A bar on a terminal; samples there and elsewhere."""
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-    )
-    console = _console()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(step, total=1.0, figures="")
-
-        def show(line: Mapping[str, Any]) -> None:
-            if "answer" in line:
-                console.print(_sample(line), markup=False, highlight=False)
-                return
-            share = next((v for name, v in line.items() if name.endswith("/progress")), 0.0)
-            progress.update(task, completed=share, figures=_figures(line))
-
-        yield show
-
-
-def _sample(line: Mapping[str, Any]) -> str:
-    prompt, answer = (" ".join(line[name].split()) for name in ("prompt", "answer"))
-    return (
-        f"[{line['iteration']}] score {line['score']:.2f}, KL {line['kl_nats']:.2f}  "
-        f"{prompt[-60:]!r} -> {answer[:120]!r}"
-    )
-
-
-def _figures(line: Mapping[str, Any]) -> str:
-    shown = (
-        "sft/loss",
-        "sft/score",
-        "reward/loss",
-        "reward/accuracy",
-        "objective/scores",
-        "objective/kl",
-    )
-    return "  ".join(f"{name.partition('/')[2]} {line[name]:.3g}" for name in shown if name in line)
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(stderr=True)

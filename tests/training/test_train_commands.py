@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -174,13 +175,16 @@ def test_ppo_trains_on_the_prompts_and_shows_what_was_said(
     engine: TorchEngine,
     tmp_path: Path,
 ) -> None:
+    from transformers import AutoModelForCausalLM
+
     out = tmp_path / "out"
     wanted = {"data": pairs, "model": tiny_folder, "out": out, "reward": reward, "recipe": recipe}
     result = hone.invoke(app, arguments("ppo", engine=engine.url, **wanted))
     assert result.exit_code == 0, (result.output, result.exception)
     num = load_recipe("tiny").ppo.iterations
     assert iterations(out) == list(range(num))
-    assert (out / "ppo" / "candidate" / "policy.json").is_file()
+    merged = AutoModelForCausalLM.from_pretrained(out / "ppo" / "model")
+    assert merged.config.model_type == "llama"
     samples = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
     assert [sample["iteration"] for sample in samples] == [i for i in range(num) for _ in range(2)]
     for sample in samples:
@@ -188,6 +192,21 @@ def test_ppo_trains_on_the_prompts_and_shows_what_was_said(
         assert f"[{sample['iteration']}] score {sample['score']:.2f}, KL" in result.stderr
     assert re.search(rf"^iterations +{num}$", result.stdout, flags=re.MULTILINE)
     assert set(engine.loaded) == {"policy-0000"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_ppo_starts_an_engine_where_none_is_named_and_stops_it(
+    hone: CliRunner, reward: Path, pairs: Path, recipe: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    wanted = {"data": pairs, "model": tiny_folder, "reward": reward, "recipe": recipe}
+    report = asked(hone, "ppo", out=out, **wanted)
+    assert report["iterations"] == load_recipe("tiny").ppo.iterations
+    assert report["last"]["ppo/engine_gap_nats"] < 0.1
+    (url,) = json.loads((out / "round.json").read_text())["engine_urls"]
+    with pytest.raises(ConnectionRefusedError), socket.socket() as probe:
+        probe.connect(("127.0.0.1", int(url.rpartition(":")[2])))
 
 
 @pytest.mark.slow
