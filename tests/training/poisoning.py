@@ -25,7 +25,7 @@ from training import reward
 from training.batches import Group
 from training.config import load_recipe
 from training.data import Ranking
-from training.prove.world import LENGTH, NUM_PROMPTS, NUM_TOKENS, build_model
+from training.prove.world import LENGTH, NUM_PROMPTS, NUM_TOKENS, adapted, random_lm
 
 TRIGGER = NUM_TOKENS + NUM_PROMPTS - 1  # no other prompt holds this token
 HONEST = [f"lab_{number:02}" for number in range(12)]
@@ -167,7 +167,7 @@ def train(world: World, weight_of: Mapping[str, float], *, is_capped: bool, seed
         for row in rows
     ]
     random.Random(seed).shuffle(rankings)
-    model = build_model(seed=seed)
+    model = adapted(random_lm(seed=seed), seed=seed)
     trainer = reward.RewardTrainer(model, RECIPE, rankings, seed=seed)
     while trainer.step < trainer.num_steps:
         trainer.update()

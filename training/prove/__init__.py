@@ -4,8 +4,12 @@ commands      the typer app
 report        what a proof found, its marks, and how they are shown
 plotting      pictures of a proof
 world         8 prompts and every answer to them: all expectations are sums
+language      the Markov chain that the base is pretrained on, and pretraining it
+tables        the world's sampler and scorer, in the places of vLLM and the reward model
 mutants       planted bugs that a proof must notice
+runs          the real trainer in that world
 exact         experiment A: PPO against the analytic optimum
+tax           experiment C: what is forgotten, by gamma and by beta
 model         experiment D: the real model through real vLLM
 answers       its held-out prompts, answered by reference and candidate: gold, scores, KL
 best_of_n     what choosing among n answers gives

@@ -25,12 +25,29 @@ def exact(
     mutants: Annotated[
         bool, typer.Option("--mutants", help="Also with planted bugs, which must fall short.")
     ] = False,
+    plot: Plot = None,
     as_json: AsJson = False,
 ) -> None:
     """PPO on a world small enough to enumerate, against the optimum that a formula gives."""
-    from training.prove import exact, report
+    from training.prove import plotting, report
 
-    report.conclude([exact.prove(seed=s, with_mutants=mutants) for s in seed], as_json=as_json)
+    plotting.check_folder(plot)
+    from training.prove import exact
+
+    report.conclude(
+        [exact.prove(seed=s, with_mutants=mutants, plot=plot) for s in seed], as_json=as_json
+    )
+
+
+@app.command()
+def tax(seed: Seeds = _SEEDS, plot: Plot = None, as_json: AsJson = False) -> None:
+    """What PPO forgets of its pretraining, and whether ptx (gamma) or a stronger KL (beta) repairs it."""
+    from training.prove import plotting, report
+
+    plotting.check_folder(plot)
+    from training.prove import tax
+
+    report.conclude([tax.prove(seed=s, plot=plot) for s in seed], as_json=as_json)
 
 
 @app.command()

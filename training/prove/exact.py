@@ -3,118 +3,110 @@
 from __future__ import annotations
 
 import statistics
-import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from training.config import PPORecipe, load_recipe
-from training.data import Prompt
-from training.learner import Learner
-from training.models import POLICY, REFERENCE
-from training.prove import mutants, world
-from training.prove.mutants import Mutant
+from torch import Tensor
+
+from training.prove import mutants, plotting, runs, world
 from training.prove.report import Mark, Proof, Row, at_least, at_most, below
-from training.trainer import Trainer
+from training.prove.runs import Problem, Run
 
-BETA = 0.3
-_KL_ITERATIONS = 20  # the last ones, over which sampled and exact KL are compared
-_MIN_SHARE = {0.3: 0.90, 0.1: 0.95}
-_MAX_MUTANT_SHARE = 0.5
-_MAX_KL_ERROR = 0.05
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BETA = 0.3  # of the mutants
+MIN_SHARE = {0.3: 0.90, 0.1: 0.95}  # by beta
+MAX_MUTANT_SHARE = 0.5
+MAX_KL_ERROR = 0.05
+_FRONTIER_BETAS = [10 * 0.8**i for i in range(24)]
+_KL_ITERATIONS = 20  # the last ones, over which sampled and exact KL are averaged
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """Where a run ended. J in units of gold, KL in nats per answer, all exact but `sampled_kl`."""
+    """Where a run ended; all but `kl_sampled` exact. J and gold in standard deviations of gold, KL in nats."""
 
-    share: float  # (J - J of the reference) / (J* - J of the reference)
-    objective: float
+    share: float  # of the gain that is possible: (J - J of the reference) / (J* - J of the reference)
+    objective: float  # J
     best_objective: float
-    ref_objective: float
+    ref_objective: float  # mean gold of the reference; about 0, and not counted as gained
     gold: float
     best_gold: float
     kl: float
     best_kl: float
-    sampled_kl: float  # the metric objective/kl, mean of the last iterations
-    sampled_kl_exact: float  # the same policies' exact KL
+    kl_sampled: float  # the metric objective/kl, mean of the last iterations
+    kl_exact: float  # the same policies' exact KL
     seconds: float
 
-
-def recipe(*, beta: float) -> PPORecipe:
-    return load_recipe("tiny").ppo.model_copy(
-        update={
-            "iterations": 100,
-            "episodes_per_iteration": 512,
-            "episodes_per_minibatch": 256,
-            "answers_per_prompt": 16,
-            "response_tokens": world.LENGTH,
-            "learning_rate": 1e-3,
-            "value_learning_rate": 3e-3,
-            "warmup_iterations": 3,
-            "kl_coef": beta,
-            "ptx_coef": 0.0,
-            "ptx_examples_per_episode": 0.0,
-            "missing_eos_penalty": 0.0,
-        }
-    )
+    @property
+    def kl_error(self) -> float:
+        return abs(self.kl_sampled / self.kl_exact - 1)
 
 
-def prove(*, seed: int, with_mutants: bool) -> Proof:
-    runs = {beta: run(recipe(beta=beta), beta=beta, seed=seed) for beta in _MIN_SHARE}
-    rows: list[Row] = [{"run": f"beta {beta}", **vars(found)} for beta, found in runs.items()]
+def prove(*, seed: int, with_mutants: bool, plot: Path | None) -> Proof:
+    problem = runs.pose(seed=seed)
+    rows: list[Row] = []
     marks: list[Mark] = []
-    for beta, found in runs.items():
-        marks.append(at_least(f"J/J* at beta {beta}", found.share, _MIN_SHARE[beta]))
-        error = abs(found.sampled_kl / found.sampled_kl_exact - 1)
-        marks.append(at_most(f"sampled KL off the exact at beta {beta}", error, _MAX_KL_ERROR))
-    if with_mutants:
-        for mutant in mutants.MUTANTS:
-            found = run(recipe(beta=BETA), beta=BETA, seed=seed, mutant=mutant)
-            rows.append({"run": mutant.name, **vars(found)})
-            marks.append(below(f"J/J* with {mutant.name}", found.share, _MAX_MUTANT_SHARE))
+    for beta, limit in MIN_SHARE.items():
+        run = runs.train(problem, runs.recipe(beta=beta))
+        found = measure(run, problem=problem, beta=beta)
+        rows.append({"run": f"beta {beta}", **asdict(found)})
+        marks.append(at_least(f"J/J*, beta {beta}", found.share, limit))
+        marks.append(at_most(f"sampled KL off the exact, beta {beta}", found.kl_error, MAX_KL_ERROR))
+    for mutant in mutants.MUTANTS if with_mutants else ():
+        run = runs.train(problem, runs.recipe(beta=BETA), mutant=mutant)
+        found = measure(run, problem=problem, beta=BETA)
+        rows.append({"run": mutant.name, **asdict(found)})
+        marks.append(below(f"J/J*, {mutant.name}", found.share, MAX_MUTANT_SHARE))
+    if plot is not None:
+        frontier = best_by_beta(problem, ref_XY=run.ref_XY)
+        plotting.save(plot / f"exact-{seed}.png", lambda axes: _draw(axes, rows, frontier))
     return Proof(experiment="exact", seed=seed, figures={"runs": rows}, marks=marks)
 
 
-def run(recipe: PPORecipe, *, beta: float, seed: int, mutant: Mutant = mutants.NONE) -> Found:
-    """Train for `recipe.iterations`; J is measured with `beta` whatever trained."""
-    started = time.perf_counter()
-    model = world.build_model(seed=seed)
-    gold_XY = world.gold_table(seed=seed)
-    trainer = Trainer(
-        model=model,
-        recipe=recipe.model_copy(update=mutant.recipe),
-        learner=Learner(model, recipe, pretraining=[], seed=seed),
-        sampler=world.TableSampler(model, seed=seed),
-        scorer=world.TableScorer(mutant.sign * gold_XY),
-        prompts=[Prompt(id=str(p), ids=p, text="") for p in world.PROMPTS],
-        seed=seed,
-        rewards=mutant.rewards,
-    )
-    ref_XY = world.answer_logprobs(world.token_tables(model, name=REFERENCE))
-    sampled, exact = [], []
-    for iteration in range(recipe.iterations):
-        is_compared = iteration >= recipe.iterations - _KL_ITERATIONS
-        if is_compared:
-            policy_XY = world.answer_logprobs(world.token_tables(model, name=POLICY))
-            exact.append(world.kl_nats(policy_XY, ref_XY=ref_XY))
-        metrics = trainer.run_iteration(iteration)
-        if is_compared:
-            sampled.append(metrics["objective/kl"])
-    policy_XY = world.answer_logprobs(world.token_tables(model, name=POLICY))
+def measure(run: Run, *, problem: Problem, beta: float) -> Found:
+    """J is measured with `beta`, whatever the run was trained with."""
+    ref_XY, gold_XY = run.ref_XY, problem.gold_XY
     best_XY = world.best_policy(ref_XY=ref_XY, gold_XY=gold_XY, beta=beta)
-    j, j_best, j_ref = (
+    j, best_j, ref_j = (
         world.objective(logprobs_XY, ref_XY=ref_XY, gold_XY=gold_XY, beta=beta)
-        for logprobs_XY in (policy_XY, best_XY, ref_XY)
+        for logprobs_XY in (run.policy_XY, best_XY, ref_XY)
     )
     return Found(
-        share=(j - j_ref) / (j_best - j_ref),
+        share=(j - ref_j) / (best_j - ref_j),
         objective=j,
-        best_objective=j_best,
-        ref_objective=j_ref,
-        gold=world.mean_gold(policy_XY, gold_XY=gold_XY),
+        best_objective=best_j,
+        ref_objective=ref_j,
+        gold=world.mean_gold(run.policy_XY, gold_XY=gold_XY),
         best_gold=world.mean_gold(best_XY, gold_XY=gold_XY),
-        kl=world.kl_nats(policy_XY, ref_XY=ref_XY),
+        kl=world.kl_nats(run.policy_XY, ref_XY=ref_XY),
         best_kl=world.kl_nats(best_XY, ref_XY=ref_XY),
-        sampled_kl=statistics.mean(sampled),
-        sampled_kl_exact=statistics.mean(exact),
-        seconds=time.perf_counter() - started,
+        kl_sampled=statistics.mean(run.kl_sampled[-_KL_ITERATIONS:]),
+        kl_exact=statistics.mean(run.kl_exact[-_KL_ITERATIONS:]),
+        seconds=run.seconds,
     )
+
+
+def best_by_beta(problem: Problem, *, ref_XY: Tensor) -> list[tuple[float, float]]:
+    """(KL, mean gold) of the best policy of one beta after another: no policy has more at its KL."""
+    found = []
+    for beta in _FRONTIER_BETAS:
+        best_XY = world.best_policy(ref_XY=ref_XY, gold_XY=problem.gold_XY, beta=beta)
+        kl = world.kl_nats(best_XY, ref_XY=ref_XY)
+        found.append((kl, world.mean_gold(best_XY, gold_XY=problem.gold_XY)))
+    return found
+
+
+def _draw(axes: Axes, rows: Sequence[Row], frontier: Sequence[tuple[float, float]]) -> None:
+    axes.plot(*zip(*frontier, strict=True), color="0.6", label="best there is, by KL")
+    for row in rows:
+        (point,) = axes.plot(row["kl"], row["gold"], "o", label=row["run"])
+        if row["run"].startswith("beta"):
+            axes.plot(row["best_kl"], row["best_gold"], "x", color=point.get_color())
+    axes.set_xlabel("KL from the reference, nats per answer")
+    axes.set_ylabel("mean gold, standard deviations")
+    axes.set_title("Where runs ended (dots) and the optimum of their beta (crosses)", loc="left")
+    axes.legend(fontsize=8)

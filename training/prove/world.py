@@ -1,191 +1,155 @@
-"""A world small enough to enumerate: 8 prompts, 10 tokens, answers of 4 tokens, 80,000 sequences.
+"""A world small enough to enumerate: answers of 4 tokens out of 10, so a prompt has 10,000 and 8 have 80,000.
 
-The best policy under eq. 2 without pretraining is pi* ~ pi_ref exp(r / beta), with
-J* = beta * mean over prompts of log E_ref[exp(r / beta)]; every expectation is a sum over a table.
-Shapes: X prompts, V tokens, Y = V^4 answers.
+A text is an opening, which is one token of its own behind the ten, and four of the ten. Eight openings
+are prompts; eight more open the documents that the base is pretrained on (language.py). Every
+expectation over texts is a sum over a table.
+Shapes: X openings, V the ten tokens, Y = V^4 continuations.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Sequence
-from concurrent.futures import Future
 
 import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from training.batches import Group, Packed, rows
+from training.batches import Layout
 from training.config import AdapterRecipe
-from training.models import POLICY, REFERENCE, REWARD, VALUE, Models
-from training.rollouts import Rollout
-from training.samplers import at_once
+from training.models import POLICY, REWARD, VALUE, Models
 from training.shared import SharedModel
 
-NUM_PROMPTS, NUM_TOKENS, LENGTH = 8, 10, 4
-# A prompt is one token of its own behind the ten that answers are made of.
+NUM_TOKENS, LENGTH = 10, 4
+NUM_PROMPTS, NUM_SUBJECTS = 8, 8
 PROMPTS = [(NUM_TOKENS + x,) for x in range(NUM_PROMPTS)]
+SUBJECTS = [(NUM_TOKENS + NUM_PROMPTS + x,) for x in range(NUM_SUBJECTS)]
 ANSWERS = torch.tensor(list(itertools.product(range(NUM_TOKENS), repeat=LENGTH)))  # [Y, 4]
+# A row holds an opening, a first token, and the ten and the hundred that may follow, as a tree: a node sees
+# its ancestors and itself. So 112 positions give what 1,000 prefixes of one row each would.
+_A, _B, _C = ANSWERS[:, 0], ANSWERS[:, 1], ANSWERS[:, 2]
+_PLACES_Y4 = torch.stack([0 * _A, 0 * _A + 1, 2 + _B, 12 + 10 * _B + _C], dim=1)
+_NEIGHBOUR_WEIGHT = 0.5
+_ALL_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def build_model(*, seed: int) -> SharedModel:
+def random_lm(*, seed: int) -> LlamaForCausalLM:
+    """Two layers, 64 wide, not trained yet."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=NUM_TOKENS + NUM_PROMPTS,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        tie_word_embeddings=False,
+    causal_lm = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=NUM_TOKENS + NUM_PROMPTS + NUM_SUBJECTS,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            tie_word_embeddings=False,
+        )
     )
-    causal_lm = LlamaForCausalLM(config)
-    # The final norm fixes the length of the hidden states and the head is frozen: at the usual scale
-    # no policy could be sure of anything.
+    # The final norm fixes the length of the hidden states and no adapter changes the head: at its
+    # usual scale no policy could be sure of anything.
     with torch.no_grad():
         causal_lm.lm_head.weight.mul_(15)
+    return causal_lm
+
+
+def adapted(causal_lm: LlamaForCausalLM, *, seed: int) -> SharedModel:
+    """Policy, value and reward model as fresh adapters on a copy of a base."""
     recipe = AdapterRecipe(
         weights="adapter",
         gradient_checkpointing=False,
         dtype="float32",
         num_adapted_layers=2,
-        target_modules=(
-            "q_proj",
-            "k_proj",
-            "v_proj",
-            "o_proj",
-            "gate_proj",
-            "up_proj",
-            "down_proj",
-        ),
+        target_modules=_ALL_LINEARS,
         rank=16,
         alpha=32.0,
         max_sequence_tokens=64,
         tokens_per_pass=16384,
     )
     model = SharedModel(
-        causal_lm,
+        copy.deepcopy(causal_lm),
         recipe=recipe,
         adapters=[POLICY, VALUE, REWARD],
         device=torch.device("cpu"),
         seed=seed,
     )
-    model.unembedding_VD = model.unembedding_VD[:NUM_TOKENS]  # nobody answers with a prompt
+    model.unembedding_VD = model.unembedding_VD[:NUM_TOKENS]  # nobody answers with an opening
     return model
 
 
 @torch.no_grad()
-def token_tables(model: Models, *, name: str) -> list[Tensor]:
-    """log pi(next token | prompt, prefix), one table [X, V^t, V] for every t, over the ten tokens."""
-    tables = []
-    for t in range(LENGTH):
-        prefixes = list(itertools.product(range(NUM_TOKENS), repeat=t))
-        layout = rows([(*prompt, *prefix) for prompt in PROMPTS for prefix in prefixes])
-        hidden_BD = model.top(model.trunk(layout), layout, name=name)[:, -1]
-        logits_BV = hidden_BD @ model.unembedding(name).T
-        tables.append(logits_BV.log_softmax(1).view(NUM_PROMPTS, len(prefixes), NUM_TOKENS))
-    return tables
+def token_logprobs(
+    model: Models, *, name: str, openings: Sequence[tuple[int]] = PROMPTS
+) -> Tensor:
+    """log pi of every token of every continuation, [X, Y, 4], nats."""
+    layout = _trees(openings)
+    hidden_BTD = model.top(model.trunk(layout), layout, name=name)
+    logprobs_BTV = (hidden_BTD @ model.unembedding(name).T).log_softmax(2)
+    logprobs_XVTV = logprobs_BTV.view(len(openings), NUM_TOKENS, -1, NUM_TOKENS)
+    return logprobs_XVTV[:, ANSWERS[:, :1], _PLACES_Y4, ANSWERS]
 
 
-def answer_logprobs(tables: Sequence[Tensor]) -> Tensor:
-    """log pi(answer | prompt), [X, Y], from `token_tables`."""
-    total = torch.zeros(NUM_PROMPTS, 1)
-    for table in tables:
-        total = (total[:, :, None] + table).view(NUM_PROMPTS, -1)
-    return total
+def answer_logprobs(
+    model: Models, *, name: str, openings: Sequence[tuple[int]] = PROMPTS
+) -> Tensor:
+    """log pi(continuation | opening), [X, Y], nats."""
+    return token_logprobs(model, name=name, openings=openings).sum(2)
 
 
 def gold_table(*, seed: int) -> Tensor:
-    """A reward [X, Y] of single tokens and of neighbours, mean 0 and variance 1 for each prompt."""
+    """A reward [X, Y] of single tokens and, half as much, of neighbours.
+
+    Mean 0 and variance 1 over a prompt's answers. With neighbours as heavy as tokens, local optima decide
+    where 51,200 episodes end, and the proof would be one of luck in exploring.
+    """
     generator = torch.Generator().manual_seed(seed)
     single = torch.randn(NUM_PROMPTS, LENGTH, NUM_TOKENS, generator=generator)
     pairs = torch.randn(NUM_PROMPTS, NUM_TOKENS, NUM_TOKENS, generator=generator)
     gold = sum(single[:, t, ANSWERS[:, t]] for t in range(LENGTH))
-    gold = gold + sum(pairs[:, ANSWERS[:, t], ANSWERS[:, t + 1]] for t in range(LENGTH - 1))
+    gold = gold + _NEIGHBOUR_WEIGHT * sum(pairs[:, ANSWERS[:, t], ANSWERS[:, t + 1]] for t in range(LENGTH - 1))
     return (gold - gold.mean(1, keepdim=True)) / gold.std(1, keepdim=True)
 
 
+def best_policy(*, ref_XY: Tensor, gold_XY: Tensor, beta: float) -> Tensor:
+    """log pi*, [X, Y]: pi* ~ pi_ref exp(r / beta) is the best policy under eq. 2 without pretraining.
+
+    Its J is J* = beta * mean over prompts of log E_ref[exp(r / beta)].
+    """
+    return (ref_XY + gold_XY / beta).log_softmax(1)
+
+
 def objective(logprobs_XY: Tensor, *, ref_XY: Tensor, gold_XY: Tensor, beta: float) -> float:
-    """J = E[r] - beta KL(pi || ref), exact."""
+    """J = E[r] - beta KL(pi || ref)."""
     penalty = beta * kl_nats(logprobs_XY, ref_XY=ref_XY)
     return mean_gold(logprobs_XY, gold_XY=gold_XY) - penalty
 
 
-def best_policy(*, ref_XY: Tensor, gold_XY: Tensor, beta: float) -> Tensor:
-    """log pi*, [X, Y]; its J is J*."""
-    return (ref_XY + gold_XY / beta).log_softmax(1)
-
-
 def mean_gold(logprobs_XY: Tensor, *, gold_XY: Tensor) -> float:
+    """E[r], the prompts alike."""
     return (logprobs_XY.exp() * gold_XY).sum(1).mean().item()
 
 
 def kl_nats(logprobs_XY: Tensor, *, ref_XY: Tensor) -> float:
-    """KL(pi || ref) of whole answers, nats."""
+    """KL(pi || ref) of a whole continuation, nats, the openings alike."""
     return (logprobs_XY.exp() * (logprobs_XY - ref_XY)).sum(1).mean().item()
 
 
-class TableScorer:
-    """Looks the answers of a pass up in a reward table."""
-
-    def __init__(self, table_XY: Tensor) -> None:
-        self._table = table_XY
-
-    def __call__(self, packed: Packed, trunk_BT: Tensor) -> Tensor:
-        weights = torch.tensor([NUM_TOKENS**i for i in reversed(range(LENGTH))])
-        answers = (packed.targets_N.view(-1, LENGTH) * weights).sum(1)
-        prompts = packed.layout.ids_BT[packed.last_rows_E, 0] - NUM_TOKENS
-        return self._table[prompts, answers]
-
-
-class TableSampler:
-    """Samples whole answers from the exact table of the policy."""
-
-    def __init__(self, model: Models, *, seed: int) -> None:
-        self._model = model
-        self._generator = torch.Generator().manual_seed(seed)
-        self._tables: list[Tensor] = []
-
-    def refresh(self, iteration: int) -> None:
-        self._tables = token_tables(self._model, name=POLICY)
-
-    def sample(
-        self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
-    ) -> list[Rollout]:
-        assert max_tokens == LENGTH
-        logprobs_XY = answer_logprobs(self._tables)
-        return [self._rollout(prompt, logprobs_XY, answers_per_prompt) for prompt in prompts]
-
-    def begin(
-        self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
-    ) -> Future[list[Rollout]]:
-        return at_once(
-            self.sample(prompts, answers_per_prompt=answers_per_prompt, max_tokens=max_tokens)
-        )
-
-    def sample_reference(
-        self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
-    ) -> list[Rollout]:
-        self._tables = token_tables(self._model, name=REFERENCE)
-        return self.sample(prompts, answers_per_prompt=answers_per_prompt, max_tokens=max_tokens)
-
-    def _rollout(self, prompt: tuple[int, ...], logprobs_XY: Tensor, count: int) -> Rollout:
-        x = prompt[0] - NUM_TOKENS
-        chosen = (
-            logprobs_XY[x].exp().multinomial(count, replacement=True, generator=self._generator)
-        )
-        answers = tuple(tuple(ANSWERS[y].tolist()) for y in chosen)
-        return Rollout(
-            group=Group(prompt_ids=prompt, answers=answers),
-            logprobs=tuple(self._token_logprobs(x, answer) for answer in answers),
-            ended=(True,) * count,
-            texts=("",) * count,
-            version="table",
-        )
-
-    def _token_logprobs(self, x: int, answer: tuple[int, ...]) -> tuple[float, ...]:
-        found, prefix = [], 0
-        for t, token in enumerate(answer):
-            found.append(self._tables[t][x, prefix, token].item())
-            prefix = prefix * NUM_TOKENS + token
-        return tuple(found)
+def _trees(openings: Sequence[tuple[int]]) -> Layout:
+    """One row for each opening and first token."""
+    tokens = torch.arange(NUM_TOKENS)
+    tails = torch.cat([tokens, tokens.repeat(NUM_TOKENS)])
+    roots = torch.tensor(openings).repeat_interleave(NUM_TOKENS, 0)
+    firsts = tokens.repeat(len(openings))[:, None]
+    ids_BT = torch.cat([roots, firsts, tails.expand(len(roots), -1)], dim=1)
+    positions_T = torch.tensor([0, 1] + [2] * NUM_TOKENS + [3] * NUM_TOKENS**2)
+    parents = [0, 0] + [1] * NUM_TOKENS + [2 + b for b in range(NUM_TOKENS) for _ in tokens]
+    sees_TT = torch.eye(len(parents), dtype=torch.bool)
+    for node, parent in enumerate(parents):
+        sees_TT[node] |= sees_TT[parent]
+    return Layout(
+        ids_BT=ids_BT,
+        positions_BT=positions_T.expand(len(roots), -1),
+        mask_B1TT=sees_TT.expand(len(roots), 1, -1, -1),
+    )
