@@ -29,7 +29,9 @@ _KL_ITERATIONS = 20  # the last ones, over which sampled and exact KL are averag
 class Found:
     """Where a run ended; all but `kl_sampled` exact. J and gold in standard deviations of gold, KL in nats."""
 
-    share: float  # of the gain that is possible: (J - J of the reference) / (J* - J of the reference)
+    share: (
+        float  # of the gain that is possible: (J - J of the reference) / (J* - J of the reference)
+    )
     objective: float  # J
     best_objective: float
     ref_objective: float  # mean gold of the reference; about 0, and not counted as gained
@@ -55,7 +57,9 @@ def prove(*, seed: int, with_mutants: bool, plot: Path | None) -> Proof:
         found = measure(run, problem=problem, beta=beta)
         rows.append({"run": f"beta {beta}", **asdict(found)})
         marks.append(at_least(f"J/J*, beta {beta}", found.share, limit))
-        marks.append(at_most(f"sampled KL off the exact, beta {beta}", found.kl_error, MAX_KL_ERROR))
+        marks.append(
+            at_most(f"sampled KL off the exact, beta {beta}", found.kl_error, MAX_KL_ERROR)
+        )
     for mutant in mutants.MUTANTS if with_mutants else ():
         run = runs.train(problem, runs.recipe(beta=BETA), mutant=mutant)
         found = measure(run, problem=problem, beta=BETA)

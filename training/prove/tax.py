@@ -96,7 +96,9 @@ def judge(prices: Sequence[Price], *, reference_tax: float) -> list[Mark]:
     cheap = [price.gain for price in prices if price.gamma == 0 and price.tax <= limit]
     return [
         at_most(f"tax at gamma {GAMMA}", ptx.tax, limit),
-        at_least(f"gain at gamma {GAMMA} to that at gamma 0", ptx.gain / plain.gain, MIN_GAIN_SHARE),
+        at_least(
+            f"gain at gamma {GAMMA} to that at gamma 0", ptx.gain / plain.gain, MIN_GAIN_SHARE
+        ),
         below(
             "best gain to that at gamma 0, of all beta with no more tax",
             max(cheap, default=0.0) / plain.gain,
@@ -118,5 +120,7 @@ def _draw(axes: Axes, prices: Sequence[Price], reference_tax: float) -> None:
     axes.set_yscale("log")
     axes.set_xlabel("gold gained, standard deviations")
     axes.set_ylabel("tax: KL(language || policy), nats per token")
-    axes.set_title(f"ptx (gamma, at beta {BETA}) against a stronger KL (beta, at gamma 0)", loc="left")
+    axes.set_title(
+        f"ptx (gamma, at beta {BETA}) against a stronger KL (beta, at gamma 0)", loc="left"
+    )
     axes.legend(fontsize=8)
