@@ -22,12 +22,12 @@ MIN_SHARE = {0.3: 0.90, 0.1: 0.95}  # by beta
 MAX_MUTANT_SHARE = 0.5
 MAX_KL_ERROR = 0.05
 _FRONTIER_BETAS = [10 * 0.8**i for i in range(24)]
-_KL_ITERATIONS = 20  # the last ones, over which sampled and exact KL are averaged
+_KL_ITERATIONS = 50  # the last ones, over which sampled and exact KL are averaged
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """Where a run ended; all but `kl_sampled` exact. J and gold in standard deviations of gold, KL in nats."""
+    """Where a run ended; all but `kl_sampled` exact. J in units of gold, KL in nats."""
 
     share: (
         float  # of the gain that is possible: (J - J of the reference) / (J* - J of the reference)
@@ -111,6 +111,6 @@ def _draw(axes: Axes, rows: Sequence[Row], frontier: Sequence[tuple[float, float
         if row["run"].startswith("beta"):
             axes.plot(row["best_kl"], row["best_gold"], "x", color=point.get_color())
     axes.set_xlabel("KL from the reference, nats per answer")
-    axes.set_ylabel("mean gold, standard deviations")
+    axes.set_ylabel("mean gold")
     axes.set_title("Where runs ended (dots) and the optimum of their beta (crosses)", loc="left")
     axes.legend(fontsize=8)

@@ -16,7 +16,7 @@ from training.prove import world
 from training.prove.world import ANSWERS, LENGTH, NUM_TOKENS, PROMPTS, SUBJECTS
 
 OPENINGS = [*PROMPTS, *SUBJECTS]
-_SHARED_STD, _OWN_STD = 1.0, 0.5  # of the logits, of the chain that all share and each opening's
+_SHARED_STD, _OWN_STD = 0.8, 0.4  # of the logits, of the chain that all share and each opening's
 _STEPS, _BATCH, _LEARNING_RATE = 250, 256, 5e-3
 
 

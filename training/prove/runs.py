@@ -58,13 +58,14 @@ def recipe(*, beta: float) -> PPORecipe:
             "episodes_per_minibatch": 256,
             "answers_per_prompt": 16,
             "response_tokens": world.LENGTH,
-            "learning_rate": 1e-3,
+            "learning_rate": 3e-3,
             "value_learning_rate": 3e-3,
             "warmup_iterations": 3,
             "kl_coef": beta,
             "ptx_coef": 0.0,
             "ptx_examples_per_episode": 0.0,
             "missing_eos_penalty": 0.0,
+            "ema_decay": 0.95,
         }
     )
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from training.prove import exact, mutants, runs
+from training.prove import exact, language, mutants, runs, world
 from training.prove.exact import Found
 from training.prove.runs import Problem
 
@@ -14,3 +12,30 @@ def trained(problem: Problem, *, iterations: int, mutant: str = "none") -> Found
     recipe = runs.recipe(beta=exact.BETA).model_copy(update={"iterations": iterations})
     run = runs.train(problem, recipe, mutant=planted)
     return exact.measure(run, problem=problem, beta=exact.BETA)
+
+
+def test_ppo_goes_most_of_the_way_to_the_analytic_optimum_and_reports_its_true_kl(
+    problem: Problem,
+) -> None:
+    # All the way takes 100 iterations: `hone prove exact`, figures in training/LOG.md.
+    found = trained(problem, iterations=30)
+    assert 0.6 < found.share < 1
+    assert found.kl_error < exact.MAX_KL_ERROR
+    assert abs(found.ref_objective) < 0.3
+
+
+def test_a_score_on_the_first_token_falls_below_half_of_the_optimum(problem: Problem) -> None:
+    found = trained(problem, iterations=30, mutant="score on the first token")
+    assert found.share < exact.MAX_MUTANT_SHARE
+
+
+def test_a_flipped_sign_ends_below_the_reference(problem: Problem) -> None:
+    assert trained(problem, iterations=10, mutant="sign flipped").share < 0
+
+
+def test_no_policy_has_more_gold_at_its_kl_than_the_frontier(problem: Problem) -> None:
+    ref_XY = language.chain_logprobs(seed=0)[: world.NUM_PROMPTS]
+    frontier = exact.best_by_beta(problem, ref_XY=ref_XY)
+    kls, golds = zip(*frontier, strict=True)
+    assert list(kls) == sorted(kls)
+    assert list(golds) == sorted(golds)

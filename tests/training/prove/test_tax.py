@@ -39,3 +39,11 @@ def test_an_untrained_policy_pays_what_the_reference_pays(problem: Problem) -> N
     reference = tax.tax_of(model, name=REFERENCE, seed=0)
     assert 0 < reference < 0.02
     assert tax.tax_of(model, name=POLICY, seed=0) == pytest.approx(reference, rel=1e-4)
+
+
+def test_ppo_forgets_its_language_and_ptx_keeps_it(problem: Problem) -> None:
+    short = {"iterations": 15, "ema_decay": 0.0}
+    plain = tax.pay(problem, tax.recipe(beta=tax.BETA, gamma=0.0).model_copy(update=short))
+    ptx = tax.pay(problem, tax.recipe(beta=tax.BETA, gamma=tax.GAMMA).model_copy(update=short))
+    assert plain.tax > 10 * ptx.tax
+    assert ptx.gain > 0.5 * plain.gain > 0
