@@ -50,22 +50,22 @@ def pose(*, seed: int) -> Problem:
 
 
 def recipe(*, beta: float) -> PPORecipe:
-    """100 iterations of 512 episodes, without pretraining text."""
+    """100 iterations of 512 episodes, without pretraining text; minibatches and average are the paper's."""
     return load_recipe("tiny").ppo.model_copy(
         update={
             "iterations": 100,
             "episodes_per_iteration": 512,
-            "episodes_per_minibatch": 256,
+            "episodes_per_minibatch": 64,
             "answers_per_prompt": 16,
             "response_tokens": world.LENGTH,
-            "learning_rate": 3e-3,
+            "learning_rate": 1e-3,
             "value_learning_rate": 3e-3,
             "warmup_iterations": 3,
             "kl_coef": beta,
             "ptx_coef": 0.0,
             "ptx_examples_per_episode": 0.0,
             "missing_eos_penalty": 0.0,
-            "ema_decay": 0.95,
+            "ema_decay": 0.992,
         }
     )
 
