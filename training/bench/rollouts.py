@@ -67,6 +67,10 @@ class Sample:
     def tokens_per_s(self) -> float:
         return self.tokens / self.seconds
 
+    @property
+    def cpu_s_per_token(self) -> float:
+        return self.cpu_s / self.tokens
+
 
 Generate = Callable[[Sequence[tuple[int, ...]], str, int], Sample]  # (prompts, weights, max_tokens)
 
@@ -95,7 +99,8 @@ def show(report: dict[str, Any], *, as_json: bool) -> None:
     for row in report["rows"]:
         typer.echo(
             f"{row['weights']:8} {row['http_tokens_per_s']:6.0f} tokens/s over HTTP, "
-            f"{row['alone_tokens_per_s']:6.0f} alone: {row['share']:.0%} (mark {report['mark']:.0%}); "
+            f"{row['alone_tokens_per_s']:6.0f} alone: {row['share']:.0%} (mark {report['mark']:.0%}), "
+            f"{row['cpu_share']:.0%} by processor time; "
             f"cores busy {row['http_cores_busy']:.2f}, {row['alone_cores_busy']:.2f}"
         )
 
@@ -107,10 +112,12 @@ def row_of(weights: str, samples: dict[tuple[str, str], list[Sample]]) -> dict[s
         taken = samples[weights, name]
         row[f"{name}_tokens_per_s"] = median(sample.tokens_per_s for sample in taken)
         row[f"{name}_cores_busy"] = median(sample.cpu_s / sample.seconds for sample in taken)
-        row[f"{name}_cpu_ms_per_token"] = median(s.cpu_s * 1e3 / s.tokens for s in taken)
+        row[f"{name}_cpu_ms_per_token"] = median(s.cpu_s_per_token * 1e3 for s in taken)
         row[f"{name}_tokens"] = [sample.tokens for sample in taken]
-    pairs = zip(samples[weights, _HTTP], samples[weights, _ALONE], strict=True)
+    pairs = list(zip(samples[weights, _HTTP], samples[weights, _ALONE], strict=True))
     row["share"] = median(http.tokens_per_s / alone.tokens_per_s for http, alone in pairs)
+    # What is left of that on a machine whose cores others want too.
+    row["cpu_share"] = median(alone.cpu_s_per_token / http.cpu_s_per_token for http, alone in pairs)
     return row
 
 

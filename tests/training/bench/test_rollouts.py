@@ -20,5 +20,6 @@ def test_the_share_is_taken_within_each_round_and_then_the_median() -> None:
     row = row_of("base", samples)
     assert row["share"] == pytest.approx(0.9)
     assert (row["http_tokens_per_s"], row["alone_tokens_per_s"]) == (100, pytest.approx(100 / 0.9))
+    assert row["cpu_share"] == pytest.approx(0.9)
     assert row["http_cores_busy"] == pytest.approx(1.5)
     assert row["http_cpu_ms_per_token"] == pytest.approx(15)
