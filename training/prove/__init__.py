@@ -9,6 +9,10 @@ tables        the world's sampler and scorer, in the places of vLLM and the rewa
 mutants       planted bugs that a proof must notice
 runs          the real trainer in that world
 exact         experiment A: PPO against the analytic optimum
+labelers      experiment B: labelers whose opinions are known
+people        their world: prompts, tastes, rankings, demonstrations
+sampling      answers of its policy, a batch at once
+overoptimisation  PPO on a reward model while the truth is watched; what the gate says
 tax           experiment C: what is forgotten, by gamma and by beta
 model         experiment D: the real model through real vLLM
 answers       its held-out prompts, answered by reference and candidate: gold, scores, KL

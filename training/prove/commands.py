@@ -40,6 +40,17 @@ def exact(
 
 
 @app.command()
+def labelers(seed: Seeds = _SEEDS, plot: Plot = None, as_json: AsJson = False) -> None:
+    """Labelers whose opinions are known: reward model, PPO, overoptimisation, the gate, biased groups."""
+    from training.prove import plotting, report
+
+    plotting.check_folder(plot)
+    from training.prove import labelers
+
+    report.conclude([labelers.prove(seed=s, plot=plot) for s in seed], as_json=as_json)
+
+
+@app.command()
 def tax(seed: Seeds = _SEEDS, plot: Plot = None, as_json: AsJson = False) -> None:
     """What PPO forgets of its pretraining, and whether ptx (gamma) or a stronger KL (beta) repairs it."""
     from training.prove import plotting, report
