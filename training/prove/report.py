@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ def conclude(proofs: Sequence[Proof], *, as_json: bool) -> None:
 def _show(proofs: Sequence[Proof]) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     for proof in proofs:
         console.print(f"\n{proof.experiment}, seed {proof.seed}", style="bold")
         for name, value in proof.figures.items():
