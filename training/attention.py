@@ -1,7 +1,7 @@
 """Attention for bf16 on a CPU, where torch's own is slow. Registered with transformers as `ATTENTION`.
 
 torch 2.13's fused CPU kernel does not use the processor's bf16 instructions in its small blocks, nor a mask to
-leave work out: at 4 rows of 170 tokens, one core, forward and backward take 21 ms; here 4. Elsewhere, and
+leave work out: at 4 rows of 170 tokens, one core, forward and backward take 23 ms; here 5. Elsewhere, and
 for rows so long that the weights of every pair of tokens would fill the memory, it hands over to torch's.
 Remove when torch's kernel is as fast. Shapes: B rows, H heads, G key-value heads, T positions, D of a head.
 """

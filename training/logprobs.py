@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Of a block: measured on two cores at V = 49,152, 1.5 times quicker than whole rows of the vocabulary.
+# Of a block: measured on one core at V = 49,152, 1.5 times quicker than whole rows of the vocabulary.
 CHUNK_TOKENS, CHUNK_ENTRIES = 256, 2048
 _GPU_TIMES = 8  # as large in both directions: a GPU is slow at small products
 
