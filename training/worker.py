@@ -68,7 +68,7 @@ def _run_steps(rounds: Rounds, round_id: str, lease: Lease, keeper: _Keeper) -> 
         while not is_done(folder, step):
             attempt = int(rounds.redis.hincrby(keys.round_state(round_id), f"attempts:{step}", 1))
             if attempt > MAX_ATTEMPTS:
-                error = _last_line(folder / f"{step}.log")
+                error = _last_words(folder / f"{step}.log")
                 rounds.finish(round_id, status="failed", step=step, error=error)
                 return
             rounds.update(round_id, step=step, status="running")
@@ -82,7 +82,7 @@ def _run_steps(rounds: Rounds, round_id: str, lease: Lease, keeper: _Keeper) -> 
                 _append(folder / f"{step}.log", _KILLED)
             if code != 0:
                 log.error("step failed", extra={"round": round_id, "step": step, "code": code})
-                rounds.update(round_id, error=f"{step}: {_last_line(folder / f'{step}.log')}")
+                rounds.update(round_id, error=f"{step}: {_last_words(folder / f'{step}.log')}")
                 time.sleep(_RETRY_S)
         rounds.record(round_id, "step_done", step=step)
         if step == "snapshot":
@@ -140,12 +140,21 @@ def _append(path: Path, line: str) -> None:
 
 
 def _last_line(path: Path) -> str:
+    return lines[-1] if (lines := _end_of(path)) else ""
+
+
+def _last_words(path: Path) -> str:
+    """Why a step failed: the last error that it logged. torchrun's summary, if any, comes after it."""
+    lines = _end_of(path)
+    return next((line for line in reversed(lines) if " ERROR " in line), lines[-1] if lines else "")
+
+
+def _end_of(path: Path) -> list[str]:
     if not path.exists():
-        return ""
+        return []
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 8192))
-        lines = file.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
+        file.seek(max(0, path.stat().st_size - 16_384))
+        return file.read().decode(errors="replace").strip().splitlines()
 
 
 class _Keeper:

@@ -208,3 +208,11 @@ def test_only_steps_that_train_are_started_in_several_processes(tmp_path: Path) 
     assert "torch.distributed.run" in worker.step_command("ppo", tmp_path, num_processes=2)
     assert "torch.distributed.run" not in worker.step_command("gate", tmp_path, num_processes=2)
     assert "torch.distributed.run" not in worker.step_command("ppo", tmp_path, num_processes=1)
+
+
+def test_the_last_words_of_a_step_are_its_own_and_not_torchrun_s(tmp_path: Path) -> None:
+    log = tmp_path / "ppo.log"
+    log.write_text("2026-01-01 ERROR ppo failed: lower the rate\n====\ntraceback : see the page\n")
+    assert worker._last_words(log) == "2026-01-01 ERROR ppo failed: lower the rate"
+    log.write_text("Killed\n")
+    assert worker._last_words(log) == "Killed"
