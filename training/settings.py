@@ -14,7 +14,7 @@ class TrainingSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HONE_TRAINING_", frozen=True)
 
     recipe: str = Field(
-        default="default",
+        default="cpu-demo",
         description="Recipe of a round: a name in training/recipes or a .toml path.",
     )
     min_new_judgements: int = Field(

@@ -57,7 +57,7 @@ def sft(
     data: Data,
     out: Out,
     model: Model = None,
-    recipe: RecipeName = "default",
+    recipe: RecipeName = "cpu-demo",
     ppo_init: Annotated[
         bool, typer.Option("--ppo-init", help="PPO's initial policy, not the baseline.")
     ] = False,
@@ -98,7 +98,7 @@ def rm(
     data: Data,
     out: Out,
     model: Model = None,
-    recipe: RecipeName = "default",
+    recipe: RecipeName = "cpu-demo",
     folds: Annotated[
         int | None,
         typer.Option(
@@ -137,7 +137,7 @@ def ppo(
     out: Out,
     reward: Annotated[Path, typer.Option(help="--out of a `train rm` on the same model.")],
     model: Model = None,
-    recipe: RecipeName = "default",
+    recipe: RecipeName = "cpu-demo",
     engine: Engine = None,
     processes: Processes = 1,
     seed: Seed = 0,

@@ -44,7 +44,7 @@ def test_nonsense_is_refused_with_the_key_s_name(
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(Unprocessable, match="7b-full, 7b-lora, default, instructgpt, tiny"):
+    with pytest.raises(Unprocessable, match="7b-full, 7b-lora, cpu-demo, instructgpt, tiny"):
         load_recipe("none")
 
 

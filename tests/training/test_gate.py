@@ -8,7 +8,7 @@ from feedback.quality.intervals import Estimate, mean, share
 from training.config import load_recipe
 from training.gate import Evidence, judge
 
-LIMITS = load_recipe("default").gate.model_copy(
+LIMITS = load_recipe("cpu-demo").gate.model_copy(
     update={
         "min_win_rate": 0.5,
         "max_kl_nats": 10.0,

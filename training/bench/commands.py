@@ -16,7 +16,7 @@ from serving.commands.options import AsJson, DataDir
 
 _HERE = Path(".hone")
 _KS = [4, 9]
-_RECIPE = "default"
+_RECIPE = "cpu-demo"
 
 
 def reward(
@@ -58,7 +58,7 @@ def reward(
 
 
 def ppo(
-    recipe: Annotated[str, typer.Option(help="A recipe's name or .toml file.")] = "default",
+    recipe: Annotated[str, typer.Option(help="A recipe's name or .toml file.")] = "cpu-demo",
     model: Annotated[
         str | None, typer.Option(help="A model's folder or name. Default: SmolLM2-135M.")
     ] = None,

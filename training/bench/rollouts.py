@@ -244,7 +244,7 @@ def _read_line(child: subprocess.Popen[str]) -> str:
 
 def _write_adapter(base: Path, folder: Path) -> Served:
     """Of the default recipe's shape. Its weights are nothing yet: what they cost is the same."""
-    recipe = load_recipe("default").model
+    recipe = load_recipe("cpu-demo").model
     model = models.load(base, recipe=recipe, names=[POLICY], device=torch.device("cpu"), seed=0)
     version, target = "bench-adapter", folder / "adapter"
     shutil.rmtree(target, ignore_errors=True)
