@@ -20,7 +20,7 @@ from transformers.masking_utils import sdpa_mask
 ATTENTION = "hone"
 _VECTOR = 32  # bf16 numbers of a register
 _BLOCK = 64  # queries at most
-_LONGEST = 1024  # 2048 tokens of a pass as rows this long: 38 MB of scores for a layer of 9 heads
+_LONGEST = 2048  # beyond it scores would fill the memory: a block of queries of one such row is 2 MB a head
 
 
 def attention(
