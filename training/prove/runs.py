@@ -50,22 +50,27 @@ def pose(*, seed: int) -> Problem:
 
 
 def recipe(*, beta: float) -> PPORecipe:
-    """100 iterations of 512 episodes, without pretraining text; minibatches and average are the paper's."""
+    """150 iterations of 512 episodes in the paper's minibatches, without pretraining text.
+
+    A value model that is not held back by its clip, and an average over 50 steps: at the usual 0.2 it
+    explained a third of the returns, and the last weights alone are 0.01 to 0.03 lower (LOG.md).
+    """
     return load_recipe("tiny").ppo.model_copy(
         update={
-            "iterations": 100,
+            "iterations": 150,
             "episodes_per_iteration": 512,
             "episodes_per_minibatch": 64,
             "answers_per_prompt": 16,
             "response_tokens": world.LENGTH,
             "learning_rate": 1e-3,
-            "value_learning_rate": 3e-3,
+            "value_learning_rate": 1e-2,
+            "cliprange_value": 100.0,
             "warmup_iterations": 3,
             "kl_coef": beta,
             "ptx_coef": 0.0,
             "ptx_examples_per_episode": 0.0,
             "missing_eos_penalty": 0.0,
-            "ema_decay": 0.992,
+            "ema_decay": 0.98,
         }
     )
 

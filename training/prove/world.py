@@ -30,7 +30,7 @@ ANSWERS = torch.tensor(list(itertools.product(range(NUM_TOKENS), repeat=LENGTH))
 # its ancestors and itself. So 112 positions give what 1,000 prefixes of one row each would.
 _A, _B, _C = ANSWERS[:, 0], ANSWERS[:, 1], ANSWERS[:, 2]
 _PLACES_Y4 = torch.stack([0 * _A, 0 * _A + 1, 2 + _B, 12 + 10 * _B + _C], dim=1)
-GOLD_STD = 0.5  # over a prompt's answers, each as often as another
+GOLD_STD = 1.0  # over a prompt's answers, each as often as another
 _OWN_WEIGHT, _NEIGHBOUR_WEIGHT = 0.5, 0.2  # to 1 of a token behind any prompt
 _ALL_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -100,9 +100,8 @@ def answer_logprobs(
 def gold_table(*, seed: int) -> Tensor:
     """A reward [X, Y], of single tokens by place and of neighbours, over a prompt's answers of mean 0.
 
-    Four fifths of what a token is worth are the same behind every prompt, and what neighbours are worth is;
-    beta 0.1 is a fifth of the reward's spread. With a reward for each prompt alone, or a weaker pull to
-    the reference, luck in exploring decides where 51,200 episodes end (LOG.md).
+    Four fifths of what a token is worth are the same behind every prompt, and what neighbours are worth is.
+    With a reward for each prompt alone, luck in exploring decides where 51,200 episodes end (LOG.md).
     """
     generator = torch.Generator().manual_seed(seed)
     shared = torch.randn(1, LENGTH, NUM_TOKENS, generator=generator)

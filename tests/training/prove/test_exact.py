@@ -17,9 +17,9 @@ def trained(problem: Problem, *, iterations: int, mutant: str = "none") -> Found
 
 
 def test_ppo_climbs_toward_the_analytic_optimum_and_reports_its_true_kl(problem: Problem) -> None:
-    # All the way takes 100 iterations: `hone prove exact`, figures in training/LOG.md.
+    # All the way takes 150 iterations: `hone prove exact`, figures in training/LOG.md.
     found = trained(problem, iterations=20)
-    assert 0.35 < found.share < 1
+    assert 0.5 < found.share < 1
     assert found.kl_error < 0.10
 
 
