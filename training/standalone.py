@@ -14,7 +14,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from feedback.errors import Conflict, HoneError, NotFound, Unprocessable
-from training import preferences
+from training import preferences, worker
 from training.config import Recipe, load_recipe, read_recipe
 from training.rounds import Plan, is_done, read_plan
 
@@ -111,10 +110,7 @@ def run(
 ) -> dict[str, Any]:
     """Run a step to its end; returns its report. Raises HoneError with its last words."""
     log = out / f"{step}.log"
-    command = [sys.executable, "-m", "training.step", step, "--round-dir", str(out)]
-    if num_processes > 1:
-        torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
-        command[2:2] = [*torchrun, "-m"]
+    command = worker.step_command(step, out, num_processes=num_processes)
     before = _size(log)
     with log.open("ab") as output:
         child = subprocess.Popen(
@@ -136,7 +132,7 @@ def run(
                 "killed by signal 9: most often Linux was out of memory; lower [model] tokens_per_pass in "
                 f"{out / 'recipe.json'}, then the same command again"
             )
-        raise HoneError(f"{_last_words(log, after=before)} (all of it: {log})")
+        raise HoneError(f"{worker.last_words(log, after=before)} (all of it: {log})")
     report: dict[str, Any] = json.loads((out / step / "report.json").read_text())
     return report
 
@@ -272,10 +268,3 @@ def _following(out: Path, show: Show) -> Iterator[Callable[[], None]]:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _last_words(log: Path, *, after: int) -> str:
-    """Our own, else the last line; `torchrun` says a lot after them."""
-    lines = log.read_bytes()[after:].decode(errors="replace").strip().splitlines()
-    ours = [line.partition(" failed: ")[2] for line in lines if " failed: " in line]
-    return [*(lines or ["it said nothing"])[-1:], *ours][-1]

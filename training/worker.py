@@ -25,7 +25,7 @@ from training.settings import TrainingSettings
 log = logging.getLogger(__name__)
 
 EXIT_REFUSED = 3  # of the gate step: the candidate must not be published
-_PARALLEL = ("reward", "ppo")
+_PARALLEL = ("reward", "ppo", "sft", "ppo_init")
 _WATCH_S = 0.5
 _KILLED = (  # the process itself can say nothing any more
     "killed by signal 9: most often Linux was out of memory; lower [model] tokens_per_pass in the round's "
@@ -68,7 +68,7 @@ def _run_steps(rounds: Rounds, round_id: str, lease: Lease, keeper: _Keeper) -> 
         while not is_done(folder, step):
             attempt = int(rounds.redis.hincrby(keys.round_state(round_id), f"attempts:{step}", 1))
             if attempt > MAX_ATTEMPTS:
-                error = _last_words(folder / f"{step}.log")
+                error = last_words(folder / f"{step}.log")
                 rounds.finish(round_id, status="failed", step=step, error=error)
                 return
             rounds.update(round_id, step=step, status="running")
@@ -82,7 +82,7 @@ def _run_steps(rounds: Rounds, round_id: str, lease: Lease, keeper: _Keeper) -> 
                 _append(folder / f"{step}.log", _KILLED)
             if code != 0:
                 log.error("step failed", extra={"round": round_id, "step": step, "code": code})
-                rounds.update(round_id, error=f"{step}: {_last_words(folder / f'{step}.log')}")
+                rounds.update(round_id, error=f"{step}: {last_words(folder / f'{step}.log')}")
                 time.sleep(_RETRY_S)
         rounds.record(round_id, "step_done", step=step)
         if step == "snapshot":
@@ -143,17 +143,19 @@ def _last_line(path: Path) -> str:
     return lines[-1] if (lines := _end_of(path)) else ""
 
 
-def _last_words(path: Path) -> str:
-    """Why a step failed: the last error that it logged. torchrun's summary, if any, comes after it."""
-    lines = _end_of(path)
-    return next((line for line in reversed(lines) if " ERROR " in line), lines[-1] if lines else "")
+def last_words(log: Path, *, after: int = 0) -> str:
+    """Why a step failed: what it says of itself behind byte `after` of its log, else its last line.
+    torchrun's summary, if any, comes after its words."""
+    lines = _end_of(log, after=after)
+    own = [line.partition(" failed: ")[2] for line in lines if " failed: " in line]
+    return [*(lines or ["it said nothing"])[-1:], *own][-1]
 
 
-def _end_of(path: Path) -> list[str]:
+def _end_of(path: Path, *, after: int = 0) -> list[str]:
     if not path.exists():
         return []
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 16_384))
+        file.seek(max(after, path.stat().st_size - 16_384))
         return file.read().decode(errors="replace").strip().splitlines()
 
 

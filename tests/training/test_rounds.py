@@ -213,6 +213,7 @@ def test_only_steps_that_train_are_started_in_several_processes(tmp_path: Path) 
 def test_the_last_words_of_a_step_are_its_own_and_not_torchrun_s(tmp_path: Path) -> None:
     log = tmp_path / "ppo.log"
     log.write_text("2026-01-01 ERROR ppo failed: lower the rate\n====\ntraceback : see the page\n")
-    assert worker._last_words(log) == "2026-01-01 ERROR ppo failed: lower the rate"
+    assert worker.last_words(log) == "lower the rate"
     log.write_text("Killed\n")
-    assert worker._last_words(log) == "Killed"
+    assert worker.last_words(log) == "Killed"
+    assert worker.last_words(log, after=7) == "it said nothing"
