@@ -19,6 +19,7 @@ from serving.stack import parts
 from tests.flows.two_engines import two_engines
 from tests.training.given_round import with_full_weights, write_round
 from training.config import RECIPES
+from training.rounds import Lease
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
@@ -49,8 +50,12 @@ async def test_all_weights_are_trained_and_go_live_while_the_engine_answers(
             engine_urls=urls[:1],
         )
         answering = asyncio.create_task(answer_on(plan))
-        for step in ("reward", "ppo", "gate", "publish"):
+        for step in ("reward", "ppo", "gate"):
             await run(step, round_dir, plan, rollout_urls=urls[1:])
+        with connect(plan.redis_url) as client:
+            lease = Lease.acquire(client)  # who publishes must have the round
+            assert lease is not None
+            await run("publish", round_dir, plan, rollout_urls=urls[1:], fence=lease.token)
         await asyncio.sleep(0.5)
         answering.cancel()
         asked, failed = await answering
@@ -70,11 +75,15 @@ async def test_all_weights_are_trained_and_go_live_while_the_engine_answers(
     assert result["version"] == "policy-0001"
 
 
-async def run(step: str, round_dir: Path, plan: parts.Plan, *, rollout_urls: list[str]) -> None:
+async def run(
+    step: str, round_dir: Path, plan: parts.Plan, *, rollout_urls: list[str], fence: str = ""
+) -> None:
     environment = parts.environment(plan) | {
         "HONE_TRAINING_ROLLOUT_ENGINE_URLS": json.dumps(rollout_urls),
         "HONE_TRAINING_THREADS": "1",
     }
+    if fence:
+        environment["HONE_ROUND_FENCE"] = fence
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "training.step", step, "--round-dir", str(round_dir)),
@@ -91,7 +100,7 @@ async def answer_once(plan: parts.Plan) -> str:
     client = openai.AsyncOpenAI(base_url=f"{plan.url}/v1", api_key=plan.secrets.api_key)
     async with client:
         raw = await client.chat.completions.with_raw_response.create(
-            model="production", messages=[{"role": "user", "content": "hello"}], max_tokens=4
+            model="policy", messages=[{"role": "user", "content": "hello"}], max_tokens=4
         )
     return str(raw.headers["x-policy-version"])
 
