@@ -71,6 +71,8 @@ async def two_engines(
         with connect(plan.redis_url) as client:
             for secret in (plan.secrets.api_key, plan.secrets.admin_key):
                 auth.ensure_key(client, secret, name="test", scopes=auth.SCOPES)
-        yield plan, urls
-        stopping.set()
-        await watching
+        try:
+            yield plan, urls
+        finally:
+            stopping.set()
+            await watching
