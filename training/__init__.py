@@ -3,7 +3,8 @@
 settings      where training runs and when a round starts (HONE_TRAINING_…)
 config        recipes: what a round trains; recipes/*.toml
 schedule      when does a round start? pure
-rounds        a round's state, plan and lease
+rounds        a round's state and plan
+lease         one worker at a time has it
 worker        takes the lease, runs each step as a child process
 tasks         Celery: tick, run_round
 job           what a step works on, and whether it still may

@@ -13,10 +13,10 @@ from feedback.connection import connect
 from feedback.errors import Conflict
 from feedback.settings import FeedbackSettings
 from training.config import Recipe, load_recipe, read_recipe, save_recipe
-from training.rounds import Lease, Plan, read_plan
+from training.lease import FENCE, Lease
+from training.rounds import Plan, read_plan
 from training.settings import TrainingSettings
 
-FENCE = "HONE_ROUND_FENCE"  # set by training.worker; a step started by hand has no rival
 DONE = "DONE"
 
 

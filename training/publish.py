@@ -28,7 +28,8 @@ from serving import artifact
 from serving.engines import Engine
 from serving.registry import PRODUCTION, PolicyRecord, Registry
 from serving.settings import ServingSettings
-from training.rounds import Lease, Plan, read_plan
+from training.lease import Lease
+from training.rounds import Plan, read_plan
 
 _ROLLOUT_S = 600.0
 _LOOK_S = 0.2

@@ -11,7 +11,6 @@ without `DONE`. Nothing here depends on Celery delivering a message exactly once
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,14 +27,7 @@ from serving.settings import ServingSettings
 from training.settings import TrainingSettings
 
 STEPS = ("snapshot", "reward", "ppo", "gate", "publish")
-LEASE_S = 15
 MAX_ATTEMPTS = 6  # of one step: a step that kills its worker must not do so for ever
-
-# KEYS: lease. ARGV: token, milliseconds. Renews the lease only for its holder.
-_RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
-_RELEASE = (
-    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,42 +189,3 @@ class Rounds:
         last = int(cast("bytes | None", self.redis.get(keys.ROUND_SEQ)) or 0)
         states = (self.state(f"round-{number:04d}") for number in range(1, last + 1))
         return [state for state in states if state]
-
-
-class Lease:
-    """The right to write a round's state and directory. Lost when it is not renewed for LEASE_S."""
-
-    def __init__(self, client: redis.Redis, token: str) -> None:
-        self._redis = client
-        self.token = token
-
-    @classmethod
-    def acquire(cls, client: redis.Redis) -> Lease | None:
-        """A lease with the next fencing token, or None while another worker holds it."""
-        token = str(client.incr(keys.ROUND_FENCE))
-        if not client.set(keys.ROUND_LEASE, token, nx=True, px=LEASE_S * 1000):
-            return None
-        return cls(client, token)
-
-    @classmethod
-    def from_environment(cls, client: redis.Redis) -> Lease:
-        """The lease of the worker that started this child process."""
-        return cls(client, os.environ.get("HONE_ROUND_FENCE", ""))
-
-    def renew(self) -> bool:
-        """False when the lease is lost: stop at once."""
-        return bool(self._redis.eval(_RENEW, 1, keys.ROUND_LEASE, self.token, LEASE_S * 1000))
-
-    def retake(self) -> bool:
-        """Take a lease that ran out back, with the same token; False when somebody else has it."""
-        newest = int(cast("bytes | None", self._redis.get(keys.ROUND_FENCE)) or 0)
-        if newest != int(self.token):
-            return False
-        return bool(self._redis.set(keys.ROUND_LEASE, self.token, nx=True, px=LEASE_S * 1000))
-
-    def is_mine(self) -> bool:
-        held = cast("bytes | None", self._redis.get(keys.ROUND_LEASE))
-        return held is not None and held.decode() == self.token
-
-    def release(self) -> None:
-        self._redis.eval(_RELEASE, 1, keys.ROUND_LEASE, self.token)

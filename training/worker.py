@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from typing import Any
 import redis
 
 from feedback import keys
-from training.rounds import LEASE_S, MAX_ATTEMPTS, STEPS, Lease, Rounds, is_done
+from training.lease import FENCE, Keeper, Lease
+from training.rounds import MAX_ATTEMPTS, STEPS, Rounds, is_done
 from training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -48,19 +48,16 @@ def run(rounds: Rounds, round_id: str) -> None:
     if lease is None:
         log.info("another worker has the lease")
         return
-    keeper = _Keeper(lease)
-    try:
-        _run_steps(rounds, round_id, lease, keeper)
-    except LeaseLost:
-        log.warning("lease lost", extra={"round": round_id})
-    except Cancelled:
-        rounds.finish(round_id, status="cancelled")
-    finally:
-        keeper.stop()
-        lease.release()
+    with Keeper(lease) as keeper:
+        try:
+            _run_steps(rounds, round_id, keeper)
+        except LeaseLost:
+            log.warning("lease lost", extra={"round": round_id})
+        except Cancelled:
+            rounds.finish(round_id, status="cancelled")
 
 
-def _run_steps(rounds: Rounds, round_id: str, lease: Lease, keeper: _Keeper) -> None:
+def _run_steps(rounds: Rounds, round_id: str, keeper: Keeper) -> None:
     if rounds.active() != round_id:
         return
     folder = rounds.prepare(round_id)
@@ -72,7 +69,7 @@ def _run_steps(rounds: Rounds, round_id: str, lease: Lease, keeper: _Keeper) -> 
                 rounds.finish(round_id, status="failed", step=step, error=error)
                 return
             rounds.update(round_id, step=step, status="running")
-            code = _run_child(rounds, round_id, folder, step, lease, keeper)
+            code = _run_child(rounds, round_id, folder, step, keeper)
             if code == EXIT_REFUSED:
                 report = json.loads((folder / "gate" / "report.json").read_text())
                 failed = [check["name"] for check in report["checks"] if not check["passed"]]
@@ -101,12 +98,10 @@ def step_command(step: str, folder: Path, *, num_processes: int) -> list[str]:
     return [sys.executable, *torchrun, str(num_processes), *module]
 
 
-def _run_child(
-    rounds: Rounds, round_id: str, folder: Path, step: str, lease: Lease, keeper: _Keeper
-) -> int:
+def _run_child(rounds: Rounds, round_id: str, folder: Path, step: str, keeper: Keeper) -> int:
     """Run one step; returns its exit code. Raises LeaseLost or Cancelled after ending the child."""
     command = step_command(step, folder, num_processes=TrainingSettings().num_processes)
-    environment = os.environ | {"HONE_ROUND_FENCE": lease.token}
+    environment = os.environ | {FENCE: keeper.token}
     with (folder / f"{step}.log").open("ab") as output:
         child = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:
@@ -157,33 +152,6 @@ def _end_of(path: Path, *, after: int = 0) -> list[str]:
     with path.open("rb") as file:
         file.seek(max(after, path.stat().st_size - 16_384))
         return file.read().decode(errors="replace").strip().splitlines()
-
-
-class _Keeper:
-    """Renews the lease in the background. Redis may be away for a while: the lease is lost only
-    when
-    Redis says so, since while it is away nobody else can take it."""
-
-    def __init__(self, lease: Lease) -> None:
-        self.is_lost = False
-        self._lease = lease
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _keep(self) -> None:
-        while not self._stop.wait(LEASE_S / 5):
-            try:
-                # After Redis was away the lease may have run out with nobody on it: take it again.
-                if not self._lease.renew() and not self._lease.retake():
-                    self.is_lost = True
-                    return
-            except (redis.ConnectionError, redis.TimeoutError):
-                continue
 
 
 def progress_of(state: dict[str, str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from serving.stack import parts
 from tests.flows.two_engines import two_engines
 from tests.training.given_round import with_full_weights, write_round
 from training.config import RECIPES
-from training.rounds import Lease
+from training.lease import FENCE, Keeper, Lease
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
@@ -55,7 +55,8 @@ async def test_all_weights_are_trained_and_go_live_while_the_engine_answers(
         with connect(plan.redis_url) as client:
             lease = Lease.acquire(client)  # who publishes must have the round
             assert lease is not None
-            await run("publish", round_dir, plan, rollout_urls=urls[1:], fence=lease.token)
+            with Keeper(lease):
+                await run("publish", round_dir, plan, rollout_urls=urls[1:], fence=lease.token)
         await asyncio.sleep(0.5)
         answering.cancel()
         asked, failed = await answering
@@ -83,7 +84,7 @@ async def run(
         "HONE_TRAINING_THREADS": "1",
     }
     if fence:
-        environment["HONE_ROUND_FENCE"] = fence
+        environment[FENCE] = fence
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "training.step", step, "--round-dir", str(round_dir)),

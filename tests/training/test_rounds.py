@@ -19,7 +19,8 @@ from tests.feedback.archive.logs import archiver, settings
 from training import rounds as rounds_module
 from training import worker
 from training.job import Job
-from training.rounds import STEPS, Lease, Rounds
+from training.lease import Lease
+from training.rounds import STEPS, Rounds
 from training.settings import TrainingSettings
 
 
@@ -124,6 +125,14 @@ def test_a_zombie_does_not_take_a_lease_back_once_another_worker_had_it(rounds: 
     assert successor is not None
     successor.release()
     assert not zombie.retake()
+
+
+def test_who_asks_in_vain_does_not_cost_the_holder_its_lease(rounds: Rounds) -> None:
+    holder = Lease.acquire(rounds.redis)
+    assert holder is not None
+    assert Lease.acquire(rounds.redis) is None
+    rounds.redis.delete(keys.ROUND_LEASE)  # it ran out while Redis was away
+    assert holder.retake()
 
 
 def test_a_step_that_always_fails_ends_the_round_with_its_last_words(
