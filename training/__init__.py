@@ -35,6 +35,7 @@ samplers      where PPO's episodes come from, under ever new names
 experience    sampled answers with scores, values and advantages
 learner       PPO-ptx's update: two gradients, one optimizer step
 trainer       the loop: sample, score, check, update
+kl_control    how strong the KL penalty is, by iteration: pure
 shown         answers for a person to read while it trains
 alarms        what stops it, each with its cure
 ppo           a round's PPO step: its models, engines, data and candidate

@@ -115,6 +115,8 @@ class PPORecipe(_Section):
     adam_eps: Positive
     grad_clip: Positive
     kl_coef: NotNegative  # beta
+    kl_coef_start: NotNegative  # beta in the first iteration, from where it falls evenly
+    kl_anneal_iterations: int = Field(ge=0)  # until it is kl_coef; 0: kl_coef from the start
     gamma: Fraction
     gae_lambda: Fraction
     cliprange: Positive
@@ -140,6 +142,10 @@ class PPORecipe(_Section):
             raise ValueError("episodes_per_iteration must be a multiple of episodes_per_minibatch")
         if self.episodes_per_minibatch % self.answers_per_prompt:
             raise ValueError("episodes_per_minibatch must be a multiple of answers_per_prompt")
+        if self.kl_anneal_iterations and self.kl_target_nats:
+            raise ValueError(
+                "kl_anneal_iterations and kl_target_nats both move kl_coef: choose one"
+            )
         if not self.importance_weight_min <= 1 <= self.importance_weight_max:
             raise ValueError("importance_weight_min <= 1 <= importance_weight_max must hold")
         return self

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from training import checkpoint, parallel
+from training import checkpoint, kl_control, parallel
 from training.alarms import check_experience, check_gap, check_kl, check_metrics, standard_error
 from training.batches import pack, passes
 from training.config import PPORecipe, Recipe
@@ -48,7 +48,6 @@ log = logging.getLogger(__name__)
 
 _GAP_PROMPTS = 64  # answers that a gap is measured on
 _PROBE_TOKENS = 16  # of each, where the batch itself cannot be measured: overlap
-_KL_ERROR_CLIP = 0.2
 _SHOWN = 2  # answers of an iteration for a person to read
 
 
@@ -90,7 +89,7 @@ class Trainer:
     _probed_gap_nats: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        self.kl_coef = self.recipe.kl_coef
+        self.kl_coef = kl_control.first(self.recipe)
 
     def measure_gap(self) -> float:
         """RMS gap of engine and trainer on the reference's answers; sets the limit to twice that."""
@@ -122,7 +121,9 @@ class Trainer:
         scored = time.perf_counter()
         metrics |= self.learner.update(experience, iteration=iteration)
         check_metrics(metrics, iteration=iteration)
-        self.kl_coef = adapted_kl_coef(self.kl_coef, metrics["objective/kl"], recipe=recipe)
+        self.kl_coef = kl_control.following(
+            self.kl_coef, metrics["objective/kl"], recipe=self.recipe, iteration=iteration
+        )
         ended = time.perf_counter()
         num_sampled = len(experience.everywhere("logprobs_N"))
         padded = {"tokens": float(sum(p.packed.layout.ids_BT.numel() for p in experience.passes))}
@@ -217,15 +218,6 @@ def train(
             facts = {"reference_gap_nats": gap, "kl_coef": trainer.kl_coef}
             tensors = trainer.learner.state()
             checkpoint.save(folder, number=iteration + 1, tensors=tensors, facts=facts)
-
-
-def adapted_kl_coef(kl_coef: float, kl_nats: float, *, recipe: PPORecipe) -> float:
-    """Beta for the next iteration: fixed without a target, else Ziegler et al. 2019, section 2.2."""
-    if not recipe.kl_target_nats:
-        return kl_coef
-    error = kl_nats / recipe.kl_target_nats - 1
-    clipped = min(max(error, -_KL_ERROR_CLIP), _KL_ERROR_CLIP)
-    return kl_coef * (1 + clipped * recipe.episodes_per_iteration / recipe.kl_horizon_episodes)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from training.curves import Curves
 from training.data import Prompt
 from training.learner import Learner
 from training.models import POLICY, VALUE, Models
-from training.trainer import Trainer, adapted_kl_coef
+from training.trainer import Trainer
 from training.trainer import train as run
 
 RECIPE = load_recipe("tiny")
@@ -196,18 +196,3 @@ def test_two_answers_of_every_iteration_can_be_read(make_model: MakeModel, tmp_p
     assert [line["iteration"] for line in lines] == [0, 0, 1, 1, 2, 2]
     assert lines[0].keys() >= {"prompt", "answer", "score", "kl_nats"}
     assert lines[0]["prompt"].split()[1:] == ["11", "12"]  # token ids: it has no text
-
-
-@pytest.mark.parametrize(
-    ("kl_nats", "factor"),
-    [
-        (6.0, 1.0),
-        (6.6, 1.0 + 0.1 * 16 / 1000),
-        (60.0, 1.0 + 0.2 * 16 / 1000),  # the error is clipped
-        (0.0, 1.0 - 0.2 * 16 / 1000),
-    ],
-)
-def test_beta_is_moved_towards_the_target(kl_nats: float, factor: float) -> None:
-    recipe = RECIPE.ppo.model_copy(update={"kl_target_nats": 6.0, "kl_horizon_episodes": 1000})
-    assert adapted_kl_coef(0.5, kl_nats, recipe=recipe) == pytest.approx(0.5 * factor)
-    assert adapted_kl_coef(0.5, kl_nats, recipe=RECIPE.ppo) == 0.5
