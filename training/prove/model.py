@@ -142,7 +142,7 @@ def prompts_of(snapshot: Path) -> set[str]:
     return {
         json.loads(line)["prompt_text"]
         for name in ("prompts.jsonl", "rankings.jsonl")
-        for line in (snapshot / name).read_text().splitlines()
+        for line in (snapshot / name).read_bytes().splitlines()
     }
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from feedback.quality.intervals import Estimate
@@ -93,9 +93,10 @@ def test_the_frontier_is_drawn(tmp_path: Path) -> None:
 
 
 def test_prompts_of_a_snapshot_are_those_of_training_and_of_judging(tmp_path: Path) -> None:
-    for name, text in (("prompts.jsonl", "one"), ("rankings.jsonl", "two")):
-        (tmp_path / name).write_text(json.dumps({"prompt_text": text}) + "\n")
-    assert prompts_of(tmp_path) == {"one", "two"}
+    odd = "two\u2028lines, for Python's str, of one line of JSON"
+    for name, text in (("prompts.jsonl", "one"), ("rankings.jsonl", odd)):
+        (tmp_path / name).write_bytes(orjson.dumps({"prompt_text": text}) + b"\n")
+    assert prompts_of(tmp_path) == {"one", odd}
 
 
 def test_the_curve_of_ppo_is_told_by_its_ends_and_its_worst_gap() -> None:
