@@ -1,19 +1,16 @@
-"""The moderation server: OpenAI's POST /v1/moderations over our classifier.
+"""The moderation server: OpenAI's POST /v1/moderations over the backend that is set.
 
 A request, in the order of `Moderator.answer`:
 1. take it, unless too many are in work
 2. read the body, up to a limit
-3. score its texts window by window in the scoring thread, so that the loop stays free and no long
-   text holds up the others
+3. have its texts scored by the backend
 4. flag what reaches its threshold
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,26 +22,25 @@ from starlette.requests import ClientDisconnect
 
 from feedback.errors import BadRequest, HoneError, NotFound, TooLarge, Unavailable
 from moderation import policy, wire
-from moderation.categories import CATEGORIES, SCORED
-from moderation.classifier import Classifier, load, worst
+from moderation.backends import chosen
+from moderation.backends.backend import Backend, Judged
+from moderation.categories import CATEGORIES
 from moderation.metrics import Metrics
 from moderation.settings import ModerationSettings
 
 
 class Moderator:
-    """The state of one server: the classifier, its thread, and what is in work."""
+    """The state of one server: the backend, and what is in work."""
 
-    def __init__(self, settings: ModerationSettings, *, classifier: Classifier) -> None:
+    def __init__(self, settings: ModerationSettings, *, backend: Backend) -> None:
         self.settings = settings
-        self.classifier = classifier
-        self.flags = settings.flags()
+        self.backend = backend
+        self.flags = chosen.flags(backend, settings)
         self.metrics = Metrics()
-        # One thread: the encoder has its own, and two texts at once only slow each other down.
-        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="score")
         self._num_pending = 0
 
     async def answer(self, request: Request) -> dict[str, Any]:
-        """OpenAI's response object. Raises BadRequest, TooLarge, Unavailable."""
+        """OpenAI's response object. Raises BadRequest, NotFound, TooLarge, Unavailable."""
         if self._num_pending >= self.settings.max_pending:
             raise Unavailable("Moderation has more work than it can do now.", retry_after_s=1)
         self._num_pending += 1
@@ -60,33 +56,36 @@ class Moderator:
         texts = wire.texts(
             asked, max_inputs=self.settings.max_inputs, max_chars=self.settings.max_chars
         )
-        scored = [await self._score(text) for text in texts]
-        flagged = [policy.over(scores, limits=self.flags) for scores in scored]
-        for name in (name for names in flagged for name in names):
-            self.metrics.flagged.labels(name).inc()
-        return wire.answer(scored, flagged=flagged, model=self.classifier.model)
-
-    async def _score(self, text: str) -> dict[str, float]:
-        loop = asyncio.get_running_loop()
-        windows = await loop.run_in_executor(self.thread, self.classifier.windows, text)
-        scored = [
-            await loop.run_in_executor(self.thread, self.classifier.score_window, ids)
-            for ids in windows
+        shape = wire.shape(asked.model, own=self.backend.model)
+        judged = await self.backend.score(texts)
+        self.metrics.texts.inc(len(judged))
+        self.metrics.windows.inc(sum(one.num_windows for one in judged))
+        results = [
+            wire.result(one.scores, flagged=self._flagged(one), shape=shape) for one in judged
         ]
-        self.metrics.texts.inc()
-        self.metrics.windows.inc(len(windows))
-        return worst(scored)
+        return wire.answer(results, model=self.backend.model)
+
+    def _flagged(self, judged: Judged) -> list[str]:
+        names = policy.over(judged.scores, limits=self.flags)
+        if judged.flagged is not None:
+            own = self.settings.flag  # an operator's threshold goes before the backend's word
+            names = [
+                name for name in judged.scores if name in (names if name in own else judged.flagged)
+            ]
+        for name in names:
+            self.metrics.flagged.labels(name).inc()
+        return names
 
 
 def create_app(settings: ModerationSettings | None = None) -> FastAPI:
-    """The server with its classifier loaded. Raises Refused where that cannot be loaded."""
+    """The server with its backend loaded. Raises Refused where that cannot be loaded."""
     settings = settings or ModerationSettings()
-    moderator = Moderator(settings, classifier=load(settings))
+    moderator = Moderator(settings, backend=chosen.load(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        moderator.thread.shutdown(cancel_futures=True)
+        await moderator.backend.close()
 
     app = FastAPI(title="hone moderation", lifespan=lifespan)
     app.add_exception_handler(HoneError, _on_hone_error)
@@ -117,15 +116,19 @@ def _add_routes(app: FastAPI, moderator: Moderator) -> None:
     async def categories() -> dict[str, Any]:
         """Which categories are scored, and from which score they are flagged (null: never)."""
         data = [
-            {"id": name, "scored": name in SCORED, "threshold": moderator.flags.get(name)}
+            {
+                "id": name,
+                "scored": name in moderator.backend.scored,
+                "threshold": moderator.flags.get(name),
+            }
             for name in CATEGORIES
         ]
-        return {"object": "list", "model": moderator.classifier.model, "data": data}
+        return {"object": "list", "model": moderator.backend.model, "data": data}
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """The classifier is loaded and the loop turns."""
-        return {"status": "ok", "model": moderator.classifier.model}
+        """The backend is loaded and the loop turns."""
+        return {"status": "ok", "model": moderator.backend.model}
 
     @app.get("/metrics")
     async def metrics() -> Response:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import orjson
 
-from feedback.errors import BadRequest, HoneError, TooLarge, Unavailable
+from feedback.errors import BadRequest, HoneError, NotFound, TooLarge, Unavailable
+from moderation.cache import Cache, Verdict
 
 # Below the server's defaults (max_inputs, max_chars), so that a full batch is never refused.
 _BATCH_TEXTS = 32
 _BATCH_CHARS = 40_000
 _JSON = {"content-type": "application/json"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What the server says about one text."""
-
-    scores: dict[str, float]  # every one of OpenAI's categories, 0 to 1; 0.0 where not scored
-    flagged: list[str]  # categories the server flags; what blocks is moderation.policy's to say
+_LARGE_BODY = 1 << 20
+_ABOUT_S = 30.0  # how long what the server says of itself counts
+_ABOUT_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
 
 
 class ModerationClient:
@@ -34,19 +31,43 @@ class ModerationClient:
         session: aiohttp.ClientSession,
         timeout_s: float = 5.0,
         headers: Callable[[], Mapping[str, str]] = dict,
+        cache: Cache | None = None,
     ) -> None:
         self._url = url.rstrip("/")
         self._session = session
         self._headers = headers  # what a request says besides, asked for each
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._cache = cache
+        self._about: dict[str, Any] | None = None
+        self._about_since = float("-inf")
 
     async def score(self, texts: Sequence[str]) -> list[Verdict]:
         """One verdict per text, in order. Raises Unavailable when no answer comes in time."""
-        verdicts: list[Verdict] = []
-        for batch in _batches(texts):
+        known: dict[str, Verdict | None] = dict.fromkeys(texts)
+        if self._cache is not None:
+            known = {text: self._cache.get(text) for text in known}
+        missing = [text for text, verdict in known.items() if verdict is None]
+        for batch in _batches(missing):
             answered = await self.moderate({"input": batch})
-            verdicts.extend(_verdict(result) for result in answered["results"])
-        return verdicts
+            verdicts = _verdicts(answered, count=len(batch))
+            known.update(zip(batch, verdicts, strict=True))
+            if self._cache is not None:
+                for text, verdict in zip(batch, verdicts, strict=True):
+                    self._cache.put(text, verdict)
+        return [found for text in texts if (found := known[text]) is not None]
+
+    async def about(self) -> dict[str, Any] | None:
+        """GET /v1/moderations/categories, as it was lately; None where the server does not say."""
+        if time.monotonic() - self._about_since > _ABOUT_S:
+            self._about_since = time.monotonic()
+            url = f"{self._url}/v1/moderations/categories"
+            try:
+                async with self._session.get(url, timeout=_ABOUT_TIMEOUT) as response:
+                    if response.status == 200:
+                        self._about = orjson.loads(await response.read())
+            except (TimeoutError, aiohttp.ClientError, ValueError):
+                pass  # what it said before still counts
+        return self._about
 
     async def moderate(self, body: dict[str, Any]) -> dict[str, Any]:
         """OpenAI's answer to OpenAI's request. Raises BadRequest, TooLarge, Unavailable."""
@@ -64,9 +85,11 @@ class ModerationClient:
         return content
 
     async def _post(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        raw = orjson.dumps(body)
         async with self._session.post(
             f"{self._url}/v1/moderations",
-            data=orjson.dumps(body),
+            # aiohttp warns of a large body in one piece: it would hold up the loop.
+            data=raw if len(raw) < _LARGE_BODY else io.BytesIO(raw),
             headers={**_JSON, **self._headers()},
             timeout=self._timeout,
         ) as response:
@@ -101,16 +124,32 @@ def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _verdict(result: dict[str, Any]) -> Verdict:
+def _verdicts(answered: dict[str, Any], *, count: int) -> list[Verdict]:
+    try:
+        verdicts = [_verdict(result, model=answered["model"]) for result in answered["results"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Unavailable("Moderation answered in another shape than OpenAI's.") from error
+    if len(verdicts) != count:
+        raise Unavailable(f"Moderation judged {len(verdicts)} of {count} texts.")
+    return verdicts
+
+
+def _verdict(result: dict[str, Any], *, model: str) -> Verdict:
     flagged = [name for name, is_flagged in result["categories"].items() if is_flagged]
-    return Verdict(scores=result["category_scores"], flagged=flagged)
+    scores = result["category_scores"]
+    applied = result.get("category_applied_input_types") or {}
+    # Not applied: nobody judged it. Its 0.0 must not be taken for a score.
+    scores = {name: score for name, score in scores.items() if applied.get(name, True)}
+    return Verdict(scores=scores, flagged=flagged, model=model)
 
 
 def _refused(status: int, content: dict[str, Any]) -> HoneError:
     error = content.get("error", {})
     message = str(error.get("message", f"Moderation answered {status}."))
+    if status == 404:
+        return NotFound(message, param=error.get("param"), code=error.get("code"))
     if status == 413:
         return TooLarge(message, param=error.get("param"))
     if 400 <= status < 500:
-        return BadRequest(message, param=error.get("param"))
+        return BadRequest(message, param=error.get("param"), code=error.get("code"))
     return Unavailable(message, retry_after_s=1)

@@ -7,9 +7,28 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from feedback.errors import BadRequest, TooLarge
+from feedback.errors import BadRequest, NotFound
 from feedback.events import new_id
-from moderation.categories import CATEGORIES, SCORED
+from moderation.categories import CATEGORIES
+
+Shape = tuple[str, ...]  # the categories of an answer
+
+_SINCE_001: Shape = (
+    *("hate", "hate/threatening", "self-harm", "sexual", "sexual/minors"),
+    *("violence", "violence/graphic"),
+)
+_SINCE_005: Shape = tuple(name for name in CATEGORIES if not name.startswith("illicit"))
+
+# Every name that OpenAI's documentation gives means the one classifier there is; the older ones also mean
+# the categories that their time had.
+SHAPES: Mapping[str, Shape] = {
+    "omni-moderation-latest": CATEGORIES,
+    "omni-moderation-2024-09-26": CATEGORIES,
+    "text-moderation-latest": _SINCE_005,
+    "text-moderation-stable": _SINCE_005,
+    "text-moderation-007": _SINCE_005,
+    "text-moderation-001": _SINCE_001,
+}
 
 
 class TextPart(BaseModel):
@@ -18,11 +37,11 @@ class TextPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     type: str
-    text: str = ""
+    text: str | None = None
 
 
 class ModerationRequest(BaseModel):
-    """Body of POST /v1/moderations. `model` is not used: there is one, named in the answer."""
+    """Body of POST /v1/moderations."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -44,31 +63,56 @@ def parse(body: bytes) -> ModerationRequest:
 
 
 def texts(request: ModerationRequest, *, max_inputs: int, max_chars: int) -> list[str]:
-    """The texts to score, one per result. Raises BadRequest or TooLarge."""
+    """The texts to score, one per result. Raises BadRequest."""
     found = _inputs(request)
     if not found:
         raise BadRequest("`input` is empty: send one text or more.", param="input")
     if len(found) > max_inputs:
-        raise TooLarge(f"{len(found)} texts: send at most {max_inputs} at once.", param="input")
+        raise BadRequest(
+            f"{len(found)} texts: send at most {max_inputs} at once, in several requests.",
+            param="input",
+            code="too_many_inputs",
+        )
     num_chars = sum(len(text) for text in found)
     if num_chars > max_chars:
-        raise TooLarge(
+        raise BadRequest(
             f"{num_chars} characters: send at most {max_chars} at once, in several requests.",
             param="input",
+            code="input_too_long",
         )
     return found
 
 
-def answer(
-    scored: Sequence[Mapping[str, float]], *, flagged: Sequence[Sequence[str]], model: str
+def shape(model: str | None, *, own: str, param: str = "model") -> Shape:
+    """The categories of an answer, by the model that was asked for. Raises NotFound."""
+    if model is None or model == own:
+        return CATEGORIES
+    if model not in SHAPES:
+        raise NotFound(
+            f"there is no moderation model {model!r} here; use {own!r}, or one of {', '.join(SHAPES)}",
+            param=param,
+            code="model_not_found",
+        )
+    return SHAPES[model]
+
+
+def answer(results: Sequence[Mapping[str, Any]], *, model: str) -> dict[str, Any]:
+    """OpenAI's response object, with one result per text."""
+    return {"id": new_id("modr-"), "model": model, "results": list(results)}
+
+
+def result(
+    scores: Mapping[str, float], *, flagged: Sequence[str], shape: Shape = CATEGORIES
 ) -> dict[str, Any]:
-    """OpenAI's response object; `scored` and `flagged` have one item per text."""
+    """One text's; a category that is not in `scores` was not judged: 0 and false."""
     return {
-        "id": new_id("modr-"),
-        "model": model,
-        "results": [
-            _result(scores, flagged=names) for scores, names in zip(scored, flagged, strict=True)
-        ],
+        "flagged": any(name in shape for name in flagged),
+        "categories": {name: name in flagged for name in shape},
+        "category_scores": {name: scores.get(name, 0.0) for name in shape},
+        # OpenAI's own way to say that a category was not applied to an input.
+        "category_applied_input_types": {
+            name: ["text"] if name in scores else [] for name in shape
+        },
     }
 
 
@@ -80,19 +124,17 @@ def _inputs(request: ModerationRequest) -> list[str]:
     parts = [item for item in given if isinstance(item, TextPart)]
     if not parts:
         return found
-    for part in parts:
-        if part.type != "text":
-            raise BadRequest(f"{part.type!r} cannot be scored: send text only.", param="input")
-    return ["\n".join(part.text for part in parts)]
-
-
-def _result(scores: Mapping[str, float], *, flagged: Sequence[str]) -> dict[str, Any]:
-    return {
-        "flagged": bool(flagged),
-        "categories": {name: name in flagged for name in CATEGORIES},
-        "category_scores": {name: scores[name] for name in CATEGORIES},
-        # OpenAI's own way to say that a category was not applied to an input.
-        "category_applied_input_types": {
-            name: ["text"] if name in SCORED else [] for name in CATEGORIES
-        },
-    }
+    for number, part in enumerate(parts):
+        if part.type == "image_url":
+            raise BadRequest(
+                f"input[{number}] is an image, and only texts are judged here: send the parts of type "
+                "'text' alone.",
+                param="input",
+                code="image_not_supported",
+            )
+        if part.type != "text" or part.text is None:
+            raise BadRequest(
+                f"input[{number}] is no part of type 'text' with a `text`: send text only.",
+                param="input",
+            )
+    return ["\n".join(part.text or "" for part in parts)]

@@ -17,6 +17,8 @@ refresh          what the gateway keeps in memory of Redis: registry, keys, coun
 request_fields   the fields of a request: which are known, what the engine gets
 field_checks     what one field of a request may hold
 screening        moderation on the request path, before and after
+screened         what moderation says about a text, and how an answer shows it
+holding          chunks of a stream that wait until moderation has read them
 candidates       an engine's answer as the log keeps it and as the client sees it
 upstream         one answer of an engine, opened: status, versions, events
 exchange         one request and its answer, until it is in the log

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from feedback import keys
 from feedback.json_numbers import JSON_NUMBER
+from moderation.categories import CATEGORIES
+from moderation.policy import ALL, Action, Stage
 from serving import auth
 from serving.gateway import Gateway
 from serving.promotion import promote, roll_back
@@ -45,6 +47,20 @@ class Rotation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     grace_s: Annotated[float, Field(ge=0, le=30 * 86_400), JSON_NUMBER] = 3600.0
+
+
+_Actions = Annotated[
+    dict[str, Action], Field(json_schema_extra={"propertyNames": {"enum": [ALL, *CATEGORIES]}})
+]
+
+
+class KeyModeration(BaseModel):
+    """What happens to a key's flagged texts: category, or `all`, to `allow`, `flag` or `block`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: _Actions = {}
+    completion: _Actions = {}
 
 
 class NewRound(BaseModel):
@@ -120,6 +136,20 @@ def _keys(gateway: Callable[[], Gateway]) -> APIRouter:
         await gateway().refresher.refresh()
         await gateway().audit(key.id, "keys.rotate", id=key_id, grace_s=wanted.grace_s)
         return {"key": secret, **asdict(record)}
+
+    @router.put("/{key_id}/moderation")
+    async def set_moderation(
+        key_id: str, wanted: KeyModeration, request: Request
+    ) -> dict[str, Any]:
+        """Say what happens to a key's flagged texts; what is not named is blocked."""
+        key = await gateway().identify(request, "admin")
+        actions = wanted.model_dump()
+        record = await asyncio.to_thread(
+            auth.set_moderation, gateway().redis, key_id, cast("dict[Stage, Any]", actions)
+        )
+        await gateway().refresher.refresh()
+        await gateway().audit(key.id, "keys.moderation", id=key_id, **actions)
+        return asdict(record)
 
     @router.delete("/{key_id}")
     async def revoke_key(key_id: str, request: Request) -> dict[str, Any]:

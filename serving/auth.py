@@ -13,8 +13,8 @@ import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Required, TypedDict, Unpack, cast
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Required, TypedDict, Unpack, cast
 
 import redis
 import redis.asyncio
@@ -22,6 +22,7 @@ import redis.asyncio
 from feedback import keys
 from feedback.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized, Unavailable
 from feedback.events import new_id
+from moderation.policy import Actions, Stage, checked_actions
 
 SCOPES = ("infer", "label", "admin")
 VISIT = "visit"  # what visitors of the playground may do; no key with a secret has it
@@ -42,6 +43,8 @@ class ApiKey:
     max_concurrent: int | None = None  # answers under way
     store: bool = True  # whether completions are kept when a request does not say
     expires: float | None = None  # unix seconds; set on a secret that was rotated out
+    # What moderation does with flagged texts: stage -> category, or `all` -> action (moderation.policy).
+    moderation: Mapping[Stage, Actions] = field(default_factory=dict)
 
     def require(self, *scopes: str) -> None:
         """Raises Forbidden unless the key has one of these scopes."""
@@ -126,6 +129,21 @@ def rotate_key(client: redis.Redis, key_id: str, *, grace_s: float) -> tuple[str
         pipe.hset(keys.API_KEYS, digest, _dump(replace(old, expires=expires)))
     pipe.execute()
     return secret, record
+
+
+def set_moderation(
+    client: redis.Redis, key_id: str, actions: Mapping[Stage, Mapping[str, Any]]
+) -> ApiKey:
+    """What happens to a key's flagged texts from now on. Raises NotFound, Unprocessable."""
+    checked: dict[Stage, Actions] = {
+        stage: checked_actions(given) for stage, given in actions.items() if given
+    }
+    entries = _entries(client, key_id)
+    if not entries:
+        raise _no_such_key(key_id)
+    changed = [(digest, replace(record, moderation=checked)) for digest, record in entries]
+    client.hset(keys.API_KEYS, mapping={digest: _dump(record) for digest, record in changed})
+    return next((r for _, r in changed if r.expires is None), changed[0][1])
 
 
 def list_keys(client: redis.Redis) -> list[ApiKey]:

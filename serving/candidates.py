@@ -13,6 +13,7 @@ import orjson
 
 from feedback.events import Choice
 from serving.request_fields import Asked, parse_chat, parse_text
+from serving.screened import UNREAD, Screened
 
 _CHOICE = ("index", "message", "delta", "text", "logprobs", "finish_reason")  # OpenAI's fields
 
@@ -26,12 +27,15 @@ class Draft:
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish_reason: str | None = None
-    scores: dict[str, float] = field(default_factory=dict)  # moderation's
-    is_blocked: bool = False
+    screened: Screened = UNREAD  # as far as moderation has read it
     is_withheld: bool = False  # the client was told that it is blocked
     num_chars: int = 0
     content: list[str] = field(default_factory=list)  # chat: the part of the text that is no call
     tool_calls: dict[int, dict[str, Any]] = field(default_factory=dict)  # chat: by their index
+
+    @property
+    def is_blocked(self) -> bool:
+        return bool(self.screened.blocked)
 
     @property
     def text(self) -> str:
@@ -60,6 +64,7 @@ class Shape(ABC):
     name: ClassVar[str]  # `endpoint` of the log
     path: ClassVar[str]
     id_prefix: ClassVar[str]
+    chunk: ClassVar[str]  # `object` of a stream's chunks
     operation: ClassVar[str]  # as GenAI's semantic conventions call it
 
     @abstractmethod
@@ -102,13 +107,14 @@ class Shape(ABC):
             seen["message"] = {**dict.fromkeys(("role", "content", "refusal")), **kept}
         return seen
 
-    def withheld(self, index: int, choice: dict[str, Any]) -> dict[str, Any]:
-        """What the client gets in place of a blocked choice."""
+    def withheld(self, draft: Draft, choice: dict[str, Any]) -> dict[str, Any]:
+        """What the client gets in place of a blocked choice; the categories as Azure OpenAI says them."""
         return {
-            "index": index,
+            "index": draft.index,
             **self.empty(choice),
             "logprobs": None,
             "finish_reason": "content_filter",
+            "content_filter_results": {name: {"filtered": True} for name in draft.screened.blocked},
         }
 
 
@@ -116,6 +122,7 @@ class Chat(Shape):
     name = "chat"
     path = "/v1/chat/completions"
     id_prefix = "chatcmpl-"
+    chunk = "chat.completion.chunk"
     operation = "chat"
 
     def parse(self, body: bytes, *, max_tokens: int) -> Asked:
@@ -154,6 +161,7 @@ class Text(Shape):
     name = "text"
     path = "/v1/completions"
     id_prefix = "cmpl-"
+    chunk = "text_completion"
     operation = "text_completion"
 
     def parse(self, body: bytes, *, max_tokens: int) -> Asked:

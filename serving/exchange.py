@@ -21,7 +21,8 @@ from serving.candidates import Draft, Shape
 from serving.metrics import Metrics
 from serving.request_fields import Asked
 from serving.routing import Target
-from serving.screening import Screen, Screened, highest
+from serving.screened import UNREAD, moderation_object
+from serving.screening import Screen
 from serving.upstream import Upstream
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Exchange:
         self.shape, self.asked, self.target, self.key = shape, asked, target, key
         self.drafts = [Draft(index=i) for i in range(asked.num_choices)]
         self.prompt_ids: list[int] | None = None
-        self.prompt_scores: dict[str, float] = {}
+        self.prompt = UNREAD
         self.metrics = metrics
         self._journal, self._queues, self._screen = journal, queues, screen
         self._created, self._started = time.time(), time.perf_counter()
@@ -85,14 +86,32 @@ class Exchange:
         return len(self.prompt_ids or ()) + sum(len(draft.token_ids) for draft in self.drafts)
 
     async def screen_prompt(self) -> None:
-        """Raises ContentBlocked, Unavailable."""
-        self.prompt_scores = await self._screen.prompt(self.asked.texts, key_id=self.key.id)
+        """Raises ContentBlocked, NotFound, Unavailable."""
+        asked = self.asked.moderation
+        if asked is not None:
+            await self._screen.check(asked)
+        self.prompt = await self._screen.prompt(self.asked.texts, key=self.key, asked=asked)
+
+    @property
+    def is_screened(self) -> bool:
+        """Whether moderation reads the answers, or has to say that it could not read the prompt."""
+        reads = self._screen.reads("completion", key=self.key, asked=self.asked.moderation)
+        return reads or self.prompt.error is not None
 
     async def screen_answers(self, drafts: list[Draft], texts: list[str]) -> None:
         """Judge a text of each draft: all of it, or what is new of it."""
-        verdicts = await self._screen.answers(texts, key_id=self.key.id)
-        for draft, verdict in zip(drafts, verdicts, strict=True):
-            _mark(draft, verdict)
+        asked = self.asked.moderation
+        found = await self._screen.answers(texts, key=self.key, asked=asked)
+        for draft, screened in zip(drafts, found, strict=True):
+            draft.screened = draft.screened.merged(screened)
+
+    def moderation(self) -> dict[str, Any] | None:
+        """OpenAI's object, where it was asked for, or where moderation was away."""
+        asked, answers = self.asked.moderation, [draft.screened for draft in self.drafts]
+        if asked is None and not any(text.error for text in (self.prompt, *answers)):
+            return None
+        model = asked.model if asked is not None else None
+        return moderation_object(self.prompt, answers, asked_model=model)
 
     def count_usage(self, usage: dict[str, Any] | None) -> None:
         """The tokens of an answer, for the metrics."""
@@ -175,17 +194,23 @@ class Exchange:
             end_user=self.key.end_user or self.asked.end_user,
             metadata=self.asked.metadata,
             prompt_of=self.asked.prompt_of,
-            moderation={
-                "prompt": self.prompt_scores,
-                "choices": [draft.scores for draft in self.drafts],
-            },
+            moderation=self._moderated(),
             complete=is_complete,
         )
 
-
-def _mark(draft: Draft, verdict: Screened) -> None:
-    draft.scores = highest(draft.scores, verdict.scores) or draft.scores
-    draft.is_blocked = draft.is_blocked or bool(verdict.blocked)
+    def _moderated(self) -> dict[str, Any]:
+        """Scores; and what the key's policy counted, where it did."""
+        answers = [draft.screened for draft in self.drafts]
+        moderated: dict[str, Any] = {
+            "prompt": dict(self.prompt.scores),
+            "choices": [dict(answer.scores) for answer in answers],
+        }
+        if self.prompt.flagged or any(answer.flagged for answer in answers):
+            moderated["flagged"] = {
+                "prompt": list(self.prompt.flagged),
+                "choices": [list(answer.flagged) for answer in answers],
+            }
+        return moderated
 
 
 def _later(errand: Coroutine[Any, Any, None]) -> None:

@@ -142,6 +142,24 @@ def stream_options(name: str, value: Any) -> dict[str, bool]:
     return {key: flag(f"{name}.{key}", item) for key, item in value.items() if item is not None}
 
 
+def moderation(name: str, value: Any) -> dict[str, Any]:
+    """OpenAI's: {"model", "policy": {"input": {"mode"}, "output": {"mode"}}}."""
+    if not isinstance(value, dict) or value.keys() - {"model", "policy"}:
+        raise BadRequest(f"{name} is an object with a model, and a policy", param=name)
+    asked = value.get("policy") or {}
+    if not isinstance(asked, dict) or asked.keys() - {"input", "output"}:
+        raise BadRequest(f"{name}.policy knows input and output", param=f"{name}.policy")
+    modes = {}
+    for side, wanted in asked.items():
+        if wanted is None:
+            continue
+        if not isinstance(wanted, dict) or wanted.get("mode") not in ("score", "block"):
+            at = f"{name}.policy.{side}"
+            raise BadRequest(f"{at} has a mode, 'score' or 'block'", param=at)
+        modes[side] = wanted["mode"]
+    return {"model": text(128)(f"{name}.model", value.get("model")), **modes}
+
+
 def response_format(name: str, value: Any) -> Any:
     if not isinstance(value, dict) or not isinstance(value.get("type"), str) or not value["type"]:
         raise BadRequest(f"{name} is an object with a type, such as json_schema", param=name)

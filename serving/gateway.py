@@ -20,6 +20,7 @@ from feedback.labeling.aftermath import Aftermath
 from feedback.labeling.assignments import Assignments, Mix
 from feedback.labeling.labelers import Labelers, Screening
 from feedback.settings import FeedbackSettings
+from moderation.cache import Cache
 from moderation.client import ModerationClient
 from moderation.settings import ModerationSettings
 from serving import tracing
@@ -27,6 +28,7 @@ from serving.auth import ApiKey, Authenticator
 from serving.edge import add_headers
 from serving.engines import Engine
 from serving.fleet import Fleet
+from serving.holding import Window
 from serving.limits import OF_A_VISITOR, Allowance, Limits, RateLimiter
 from serving.metrics import Metrics
 from serving.playground.visits import Visits
@@ -59,6 +61,7 @@ class Gateway:
     limiter: RateLimiter
     moderation: ModerationClient
     screen: Screen
+    window: Window  # of a stream that moderation reads
     metrics: Metrics
     labelers: Labelers
     assignments: Assignments
@@ -173,6 +176,7 @@ async def open_gateway(
             session,
             timeout_s=settings.moderation_timeout_s,
             headers=tracing.headers,
+            cache=_cache(settings, metrics),
         )
         screen = Screen(
             moderation,
@@ -194,11 +198,25 @@ async def open_gateway(
             limiter=limiter,
             moderation=moderation,
             screen=screen,
+            window=Window(
+                num_chars=settings.moderation_window_chars,
+                wait_s=settings.moderation_window_ms / 1e3,
+            ),
             metrics=metrics,
             labelers=labelers,
             assignments=assignments,
             intake=Intake(journal, Aftermath(journal, assignments, labelers)),
         )
+
+
+def _cache(settings: ServingSettings, metrics: Metrics) -> Cache | None:
+    if not settings.moderation_cache_texts:
+        return None
+    hits, misses = (metrics.moderation_cache.labels(outcome) for outcome in ("hit", "miss"))
+    return Cache(
+        max_texts=settings.moderation_cache_texts,
+        on_lookup=lambda is_hit: (hits if is_hit else misses).inc(),
+    )
 
 
 def _labeling(journal: Journal, settings: FeedbackSettings) -> tuple[Assignments, Labelers]:

@@ -77,8 +77,28 @@ class Metrics:
         )
         self.moderation = Counter(
             "hone_moderation",
-            "Texts by stage (prompt, completion) and outcome (passed, blocked, unscored, refused).",
+            "Texts by stage (prompt, completion) and outcome (passed, flagged, blocked, unscored, "
+            "refused).",
             ("stage", "outcome"),
+            registry=registry,
+        )
+        self.moderation_categories = Counter(
+            "hone_moderation_categories",
+            "Flagged texts by stage, category and action (flag, block).",
+            ("stage", "category", "action"),
+            registry=registry,
+        )
+        self.moderation_seconds = Histogram(
+            "hone_moderation_seconds",
+            "How long a prompt, or a window of an answer, waited for its scores, seconds.",
+            ("stage",),
+            buckets=_TOKEN_SECONDS,
+            registry=registry,
+        )
+        self.moderation_cache = Counter(
+            "hone_moderation_cache",
+            "Texts whose scores were remembered (hit), or asked for (miss).",
+            ("outcome",),
             registry=registry,
         )
         self.outbox_depth = Gauge(

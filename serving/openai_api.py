@@ -70,13 +70,13 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
     async def models(request: Request) -> dict[str, Any]:
         """The aliases and versions that `model` may name."""
         await gateway().identify(request, "infer", VISIT)
-        return {"object": "list", "data": _models(gateway().refresher.live)}
+        return {"object": "list", "data": await _models(gateway())}
 
     @router.get("/models/{model}")
     async def model(model: str, request: Request) -> dict[str, Any]:
         """One of them."""
         await gateway().identify(request, "infer")
-        for entry in _models(gateway().refresher.live):
+        for entry in await _models(gateway()):
             if entry["id"] == model:
                 return entry
         raise NotFound(f"there is no model '{model}' here", param="model", code="model_not_found")
@@ -174,7 +174,9 @@ async def _open_stream(
     upstream = await _open(gateway, exchange, which)
     # The answer is under way until the stream has ended.
     return EventStream(
-        Relay(exchange, upstream).run, headers=exchange.headers(), on_end=ending.pop_all().close
+        Relay(exchange, upstream, window=gateway.window).run,
+        headers=exchange.headers(),
+        on_end=ending.pop_all().close,
     )
 
 
@@ -205,17 +207,40 @@ async def answer(gateway: Gateway, exchange: Exchange, which: Which) -> dict[str
         "choices": [_choice(exchange, choice) for choice in answer["choices"]],
         "usage": answer.get("usage"),
     }
+    if (moderation := exchange.moderation()) is not None:
+        body["moderation"] = moderation
     return exchange.stamp(body)
 
 
 def _choice(exchange: Exchange, choice: dict[str, Any]) -> dict[str, Any]:
-    if exchange.drafts[choice["index"]].is_blocked:
-        return exchange.shape.withheld(choice["index"], choice)
+    draft = exchange.drafts[choice["index"]]
+    if draft.is_blocked:
+        return exchange.shape.withheld(draft, choice)
     return exchange.shape.for_client(choice, wants_logprobs=exchange.asked.wants_logprobs)
 
 
-def _models(live: Live) -> list[dict[str, Any]]:
-    """OpenAI's list: aliases first, then versions, the newest first."""
+async def _models(gateway: Gateway) -> list[dict[str, Any]]:
+    """OpenAI's list: aliases first, then versions, the newest first; the moderation model at the end."""
+    about = await gateway.moderation.about()
+    shown = _policies(gateway.refresher.live)
+    return shown if about is None else [*shown, _moderation_model(about)]
+
+
+def _moderation_model(about: dict[str, Any]) -> dict[str, Any]:
+    categories = {
+        item["id"]: {"scored": item["scored"], "threshold": item["threshold"]}
+        for item in about["data"]
+    }
+    return {
+        "id": about["model"],
+        "object": "model",
+        "created": 0,  # nobody says when
+        "owned_by": "hone",
+        "moderation": {"categories": categories},
+    }
+
+
+def _policies(live: Live) -> list[dict[str, Any]]:
     named = [(MODEL, live.aliases.get(ALIASES[0]))]
     named += [(f"{MODEL}@{alias}", live.aliases.get(alias)) for alias in ALIASES]
     named += [(version, version) for version in sorted(live.policies, reverse=True)]

@@ -14,12 +14,21 @@ from typing import Any
 import orjson
 
 from feedback.errors import BadRequest
+from moderation.policy import Stage
 from serving import field_checks as checks
 from serving.field_checks import Check
 
 MAX_CHOICES = 9  # K of the paper's rankings
 _SESSION_CHARS = 512
 _MAX_CHARS_PER_TOKEN = 16  # longer texts cannot fit the model; refused before moderation reads them
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedModeration:
+    """`moderation` of a chat completion: show the scores, and block what is flagged where it says so."""
+
+    model: str
+    blocks: frozenset[Stage]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +49,7 @@ class Asked:
         str | None
     )  # `prompt_cache_key`: requests of one key have their prompts' beginning in common
     metadata: dict[str, str]
+    moderation: AskedModeration | None = None
     prompt_of: str | None = None  # the completion whose prompt is sampled anew
 
     @property
@@ -129,7 +139,16 @@ def _asked(
         end_user=fields.get("safety_identifier") or fields.get("user"),
         cache_key=fields.get("prompt_cache_key"),
         metadata=fields.get("metadata", {}),
+        moderation=_moderation(fields.get("moderation")),
     )
+
+
+def _moderation(fields: Mapping[str, str] | None) -> AskedModeration | None:
+    if fields is None:
+        return None
+    sides: dict[Stage, str] = {"prompt": "input", "completion": "output"}
+    blocks = frozenset(stage for stage, side in sides.items() if fields.get(side) == "block")
+    return AskedModeration(model=fields["model"], blocks=blocks)
 
 
 def _refuse_endless(name: str, texts: list[str], *, max_tokens: int) -> None:
@@ -150,7 +169,7 @@ def _message_text(message: Mapping[str, Any]) -> str:
 
 _NOT_FORWARDED = {
     *("model", "stream", "stream_options", "store", "metadata", "logprobs", "top_logprobs"),
-    *("user", "safety_identifier", "prompt_cache_key"),
+    *("user", "safety_identifier", "prompt_cache_key", "moderation"),
 }
 
 _SHARED: dict[str, Check] = {
@@ -183,6 +202,7 @@ _SHARED: dict[str, Check] = {
 _CHAT: dict[str, Check] = {
     "messages": checks.messages,
     "max_completion_tokens": checks.integer(1, 10**6),
+    "moderation": checks.moderation,
     "logprobs": checks.flag,
     "top_logprobs": checks.integer(0, 20),
     "tools": checks.tools,

@@ -53,8 +53,21 @@ class ServingSettings(BaseSettings):
     moderation_timeout_s: float = Field(
         default=20.0, gt=0, description="How long a text may wait for its scores, seconds."
     )
+    moderation_window_chars: int = Field(
+        default=200,
+        ge=1,
+        description="A stream waits until so many characters of it can be read by moderation, …",
+    )
+    moderation_window_ms: int = Field(
+        default=500,
+        ge=1,
+        description="… or for so long: what moderation may add to a token's time, beside its own.",
+    )
+    moderation_cache_texts: int = Field(
+        default=4096, ge=0, description="Texts whose scores a gateway remembers; 0: none."
+    )
     max_body_bytes: int = Field(
-        default=1_000_000, ge=1_000, description="Largest request body, bytes; more is a 413."
+        default=1_500_000, ge=1_000, description="Largest request body, bytes; more is a 413."
     )
     default_requests_per_minute: int = Field(
         default=600, ge=1, description="Limit of a key that was made without one."

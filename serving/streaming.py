@@ -1,9 +1,9 @@
 """Server-sent events of an engine on their way to a client.
 
 1. Each chunk gets our id and the concrete version, and loses what only the log asked for.
-2. Moderation reads along: every 200 characters, and before a candidate may end. A text that it
-   blocks ends with `finish_reason: content_filter`.
-3. At the end: the log first, then `[DONE]`.
+2. Moderation reads along, window by window, before a window goes out (holding.py). A text that it
+   blocks ends with `finish_reason: content_filter`; where the key allows everything nothing waits.
+3. At the end: what moderation says, where that was asked for; the log; then `[DONE]`.
 
 A stream that breaks says `data: {"error": …}` and never `[DONE]`; a client that leaves stops the
 engine. Either way what there is goes into the log as incomplete.
@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -22,14 +23,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from feedback.errors import HoneError, Unavailable
-from serving.candidates import Draft
 from serving.exchange import Exchange
+from serving.holding import Hold, Window
+from serving.screening import AWAY
 from serving.upstream import Upstream
 
 log = logging.getLogger(__name__)
-
-_SCREEN_EVERY_CHARS = 200
-_OVERLAP_CHARS = 200  # read again, so that nothing hides across the border of two looks
 
 Write = Callable[[bytes], Awaitable[None]]
 
@@ -104,10 +103,10 @@ async def _disconnect(receive: Receive) -> None:
 class Relay:
     """One stream, from its engine to its client."""
 
-    def __init__(self, exchange: Exchange, upstream: Upstream) -> None:
+    def __init__(self, exchange: Exchange, upstream: Upstream, *, window: Window) -> None:
         self._exchange = exchange
         self._upstream = upstream
-        self._read = [0] * len(exchange.drafts)  # characters that moderation has seen
+        self._window = window
         self._has_begun = False
         self._began_s = 0.0  # when the first token came, after the request
 
@@ -115,14 +114,14 @@ class Relay:
         """Write the whole answer. Logs it, however it ends."""
         exchange, upstream = self._exchange, self._upstream
         try:
-            usage = await self._forward(write)
+            usage = await (self._screen if exchange.is_screened else self._forward)(write)
             exchange.count_usage(usage)
             exchange.count_latency()
             self._count_pace()
             await exchange.log(upstream, is_complete=True)
             await write(b"data: [DONE]\n\n")
         except HoneError as error:
-            self._count_broken("engine")
+            self._count_broken("moderation" if error.error_code == AWAY else "engine")
             upstream.close()
             await self._log_broken()
             await write(b"data: " + orjson.dumps(error.body()) + b"\n\n")
@@ -135,33 +134,48 @@ class Relay:
             upstream.close()
 
     async def _forward(self, write: Write) -> dict[str, Any] | None:
-        """Pass chunks on until all candidates have ended. Returns the usage, where it came."""
+        """Pass chunks on as they come. Returns the usage, where it came."""
         usage: dict[str, Any] | None = None
         async with contextlib.aclosing(self._upstream.events()) as batches:
             async for chunks in batches:
+                if not self._has_begun:
+                    self._begin(chunks[0])
                 for chunk in chunks:
                     usage = chunk.get("usage") or usage
-                await self._forward_batch(chunks, write)
-                if all(draft.is_blocked for draft in self._exchange.drafts):
-                    break  # nothing more can reach the client, so the engine need not go on
+                    for choice in chunk["choices"]:
+                        self._exchange.shape.take(self._exchange.drafts[choice["index"]], choice)
+                await self._write(chunks, write)
         return usage
 
-    async def _forward_batch(self, chunks: list[dict[str, Any]], write: Write) -> None:
-        """Chunks that came together go together, but none waits for moderation of a later one."""
-        out: list[bytes] = []
-        for chunk in chunks:
-            if not self._has_begun:
-                self._begin(chunk)
-            due = [d for choice in chunk["choices"] if (d := self._take(choice)) is not None]
-            if due:
-                if out:
-                    await write(b"".join(out))
-                    out.clear()
-                await self._screen(due)
-            if line := self._line(chunk):
-                out.append(line)
-        if out:
-            await write(b"".join(out))
+    async def _screen(self, write: Write) -> dict[str, Any] | None:
+        """The same, but nothing goes out before moderation has read it."""
+        usage: dict[str, Any] | None = None
+        last: list[dict[str, Any]] = []  # chunks without a choice: they close the stream
+        hold = Hold(self._exchange, release=partial(self._write, write=write), window=self._window)
+        try:
+            async with contextlib.aclosing(self._upstream.events()) as batches:
+                async for chunks in batches:
+                    if not self._has_begun:
+                        self._begin(chunks[0])
+                    for chunk in chunks:
+                        usage = chunk.get("usage") or usage
+                    last += [chunk for chunk in chunks if not chunk["choices"]]
+                    await hold.add([chunk for chunk in chunks if chunk["choices"]])
+                    if all(draft.is_blocked for draft in self._exchange.drafts):
+                        break  # nothing more can reach the client, so the engine need not go on
+            await hold.finish()
+        finally:
+            await hold.close()
+        if (moderation := self._exchange.moderation()) is not None:
+            about = {"object": self._exchange.shape.chunk, "choices": [], "moderation": moderation}
+            await write(self._event(about))
+        await self._write(last, write)
+        return usage
+
+    async def _write(self, chunks: list[dict[str, Any]], write: Write) -> None:
+        """Chunks that came together go together."""
+        if lines := b"".join([line for chunk in chunks if (line := self._line(chunk))]):
+            await write(lines)
 
     def _begin(self, chunk: dict[str, Any]) -> None:
         exchange = self._exchange
@@ -179,23 +193,6 @@ class Relay:
             labels = (exchange.shape.name, exchange.target.version)
             exchange.metrics.per_token.labels(*labels).observe(pace_s)
 
-    def _take(self, choice: dict[str, Any]) -> Draft | None:
-        """Add a chunk to its draft; the draft, when moderation must look before it goes on."""
-        draft: Draft = self._exchange.drafts[choice["index"]]
-        if draft.is_blocked:
-            return None
-        self._exchange.shape.take(draft, choice)
-        unread = draft.num_chars - self._read[draft.index]
-        if unread >= _SCREEN_EVERY_CHARS or (draft.finish_reason is not None and unread):
-            return draft
-        return None
-
-    async def _screen(self, drafts: list[Draft]) -> None:
-        texts = [d.text[max(0, self._read[d.index] - _OVERLAP_CHARS) :] for d in drafts]
-        await self._exchange.screen_answers(drafts, texts)
-        for draft in drafts:
-            self._read[draft.index] = draft.num_chars
-
     def _line(self, chunk: dict[str, Any]) -> bytes | None:
         """A chunk as the client sees it; None where nothing is left of it."""
         exchange = self._exchange
@@ -206,7 +203,10 @@ class Relay:
         line: dict[str, Any] = {"object": chunk["object"], "choices": seen}
         if has_usage:
             line["usage"] = chunk.get("usage")
-        return b"data: " + orjson.dumps(exchange.stamp(line)) + b"\n\n"
+        return self._event(line)
+
+    def _event(self, line: dict[str, Any]) -> bytes:
+        return b"data: " + orjson.dumps(self._exchange.stamp(line)) + b"\n\n"
 
     def _seen(self, choice: dict[str, Any]) -> dict[str, Any] | None:
         draft = self._exchange.drafts[choice["index"]]
@@ -217,7 +217,7 @@ class Relay:
             return None
         draft.is_withheld = True  # said once
         draft.finish_reason = "content_filter"
-        return self._exchange.shape.withheld(draft.index, choice)
+        return self._exchange.shape.withheld(draft, choice)
 
     def _count_broken(self, why: str) -> None:
         self._exchange.metrics.streams_broken.labels(self._exchange.target.version, why).inc()

@@ -192,6 +192,8 @@ def _parts(plan: Plan, *, relay_port: int, pace_ms: float, litellm: Path | None)
             env={
                 "HONE_SERVING_MODERATION_URL": _mock_url(plan),
                 "HONE_SERVING_MAX_IN_FLIGHT": "10000",
+                # Every prompt here is the same one: remembered scores would hide what they cost.
+                "HONE_SERVING_MODERATION_CACHE_TEXTS": "0",
             },
         ),
     ]

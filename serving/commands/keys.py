@@ -13,6 +13,7 @@ import typer
 from serving.commands.options import AsJson, DataDir, log_change, redis_of
 
 if TYPE_CHECKING:
+    from moderation.policy import Stage
     from serving.auth import ApiKey
 
 app = typer.Typer(help="API keys: made, listed, rotated, revoked.", no_args_is_help=True)
@@ -104,6 +105,42 @@ def revoke(key_id: str, data: DataDir = Path(".hone")) -> None:
         record = auth.revoke_key(client, key_id)
         log_change(client, "keys.revoke", **asdict(record))
     typer.echo(f"revoked {record.id} ({record.name})")
+
+
+@app.command()
+def moderation(
+    key_id: str,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(help="CATEGORY=allow, flag or block, for prompts; 'all' is every other one."),
+    ] = None,
+    answer: Annotated[list[str] | None, typer.Option(help="The same for answers.")] = None,
+    data: DataDir = Path(".hone"),
+    as_json: AsJson = False,
+) -> None:
+    """Say what happens to a key's flagged texts. What is not named is blocked, as without any of it."""
+    from serving import auth
+
+    with redis_of(data) as client:
+        actions: dict[Stage, dict[str, str]] = {
+            "prompt": _actions(prompt or []),
+            "completion": _actions(answer or []),
+        }
+        record = auth.set_moderation(client, key_id, actions)
+        log_change(client, "keys.moderation", id=key_id, **actions)
+    if as_json:
+        typer.echo(json.dumps(asdict(record)))
+        return
+    typer.echo(f"{record.id} ({record.name})")
+    for stage in ("prompt", "completion"):
+        named = record.moderation.get(stage, {})
+        said = [f"{category}: {action}" for category, action in named.items()]
+        typer.echo(f"  {stage:10} {', '.join(said) or 'all: block'}")
+
+
+def _actions(pairs: list[str]) -> dict[str, str]:
+    named = [pair.partition("=") for pair in pairs]
+    return {category: action for category, _, action in named}
 
 
 @app.command()

@@ -58,6 +58,7 @@ class Key(BaseModel):
     max_concurrent: int | None
     expires: float | None  # unix seconds; of a secret that was rotated out
     store: bool
+    moderation: dict[str, dict[str, str]]  # prompt, completion -> category or `all` -> action
 
 
 class MadeKey(Key):

@@ -107,7 +107,7 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ),
     ("get", "/v1/models"): Described(answer=shapes.ModelList),
     ("get", "/v1/models/{model}"): Described(answer=shapes.Model, errors=(404,)),
-    ("post", "/v1/moderations"): Described(answer=shapes.Moderations, errors=(400, 503)),
+    ("post", "/v1/moderations"): Described(answer=shapes.Moderations, errors=(400, 404, 503)),
     ("post", "/v1/feedback/rankings"): _JUDGEMENT,
     ("post", "/v1/feedback/comparisons"): _JUDGEMENT,
     ("post", "/v1/feedback/ratings"): _JUDGEMENT,
@@ -138,6 +138,9 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ),
     ("get", "/admin/keys"): Described(answer=admin.KeyList, errors=(503,)),
     ("post", "/admin/keys"): Described(answer=admin.MadeKey, errors=(400, 422, 503)),
+    ("put", "/admin/keys/{key_id}/moderation"): Described(
+        answer=admin.Key, errors=(400, 404, 422, 503)
+    ),
     ("delete", "/admin/keys/{key_id}"): Described(answer=admin.KeyDeleted, errors=(404, 503)),
     ("post", "/admin/keys/{key_id}/rotate"): Described(
         answer=admin.MadeKey, errors=(400, 404, 422, 503)

@@ -134,8 +134,17 @@ _OPTIONAL: dict[str, Schema] = {
         "required": ["type"],
     },
 }
+_MODE: Schema = _object({"mode": {"enum": ["score", "block"]}}, required=("mode",))
+_MODERATION: Schema = _object(
+    {
+        "model": _text(128, examples=["omni-moderation-latest"]),
+        "policy": _or_null(_object({"input": _or_null(_MODE), "output": _or_null(_MODE)})),
+    },
+    required=("model",),
+)
 _CHAT: dict[str, Schema] = {
     "max_completion_tokens": _integer(1, 10**6),
+    "moderation": _MODERATION,
     "logprobs": _FLAG,
     "top_logprobs": {**_integer(0, 20), "description": "Needs `logprobs: true`."},
     "tools": {"type": "array", "items": _TOOL, "minItems": 1, "maxItems": 128},
@@ -202,7 +211,7 @@ MODERATION_SCHEMA = _body(
                 "anyOf": [
                     _ANY_TEXT,
                     {"type": "array", "items": _ANY_TEXT, "minItems": 1},
-                    {"type": "array", "items": {**_PART, "required": ["type"]}, "minItems": 1},
+                    {"type": "array", "items": _PART, "minItems": 1},
                 ]
             },
             "model": _or_null(_ANY_TEXT),

@@ -77,6 +77,20 @@ class ChatLogprobs(BaseModel):
     content: list[TokenLogprob] | None
 
 
+class Filtered(BaseModel):
+    """A category that withheld a candidate."""
+
+    filtered: Literal[True]
+
+
+class ChatModeration(BaseModel):
+    """What moderation says: where it was asked for, and where it was away. Each side holds results, one a
+    text, or an error."""
+
+    input: dict[str, Any]
+    output: dict[str, Any]
+
+
 class ChatChoice(BaseModel):
     """One candidate. Withheld by moderation: empty, with `finish_reason` content_filter."""
 
@@ -84,6 +98,7 @@ class ChatChoice(BaseModel):
     message: AnswerMessage
     logprobs: ChatLogprobs | None
     finish_reason: str | None
+    content_filter_results: dict[str, Filtered] | None = None  # of a withheld one, by category
 
 
 class ChatCompletion(BaseModel):
@@ -97,6 +112,7 @@ class ChatCompletion(BaseModel):
     choices: list[ChatChoice]
     usage: Usage | None
     metadata: dict[str, str] | None = None  # of a stored one
+    moderation: ChatModeration | None = None
 
 
 class TextLogprobs(BaseModel):
@@ -113,6 +129,7 @@ class TextChoice(BaseModel):
     text: str
     logprobs: TextLogprobs | None
     finish_reason: str | None
+    content_filter_results: dict[str, Filtered] | None = None
 
 
 class TextCompletion(BaseModel):
@@ -125,6 +142,7 @@ class TextCompletion(BaseModel):
     system_fingerprint: str
     choices: list[TextChoice]
     usage: Usage | None
+    moderation: ChatModeration | None = None  # where it was away
 
 
 class CandidateSet(RootModel[ChatCompletion | TextCompletion]):
@@ -178,6 +196,19 @@ class ModelPolicy(BaseModel):
     parent: str | None
 
 
+class ModelCategory(BaseModel):
+    """Whether a category is judged, and from which score it is flagged."""
+
+    scored: bool
+    threshold: float | None
+
+
+class ModelModeration(BaseModel):
+    """What the moderation model can do."""
+
+    categories: dict[str, ModelCategory]
+
+
 class Model(BaseModel):
     """What `model` may name."""
 
@@ -185,7 +216,8 @@ class Model(BaseModel):
     object: Literal["model"]
     created: int
     owned_by: str
-    policy: ModelPolicy
+    policy: ModelPolicy | None = None  # of a policy
+    moderation: ModelModeration | None = None  # of the moderation model
 
 
 class ModelList(BaseModel):

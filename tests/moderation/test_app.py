@@ -48,7 +48,7 @@ async def test_parts_are_one_input_and_pictures_are_refused(session: aiohttp.Cli
     assert (status, len(content["results"])) == (200, 1)
     status, content = await _post(session, {"input": [part, {"type": "image_url"}]})
     assert status == 400
-    assert "send text only" in content["error"]["message"]
+    assert "input[1] is an image" in content["error"]["message"]
 
 
 def test_the_openai_client_reads_the_answer(server_url: str) -> None:
@@ -74,8 +74,9 @@ def test_the_openai_client_reads_the_answer(server_url: str) -> None:
         (b'{"input": [1, 2]}', 400, "input"),
         (b'{"input": "a", "model": 3}', 400, "model"),
         (b'{"input": "\\ud800"}', 400, None),
-        (b'{"input": [' + b'"a",' * 40 + b'"a"]}', 413, "input"),
-        (b'{"input": "' + b"a" * 50_001 + b'"}', 413, "input"),
+        (b'{"input": [' + b'"a",' * 40 + b'"a"]}', 400, "input"),
+        (b'{"input": "' + b"a" * 50_001 + b'"}', 400, "input"),
+        (b'{"input": "a", "model": "gpt-4"}', 404, "model"),
         (b'{"input": "' + b"a" * 100_001 + b'"}', 413, None),
     ],
     ids=lambda value: str(value)[:24],

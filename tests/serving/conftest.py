@@ -21,7 +21,8 @@ from moderation.settings import ModerationSettings
 from serving import auth
 from serving.app import create_app
 from serving.settings import ServingSettings
-from tests.serving.fake_engine import TOKEN, FakeEngine, FakeModeration
+from tests.serving.fake_engine import TOKEN, FakeEngine
+from tests.serving.fake_moderation import FakeModeration
 
 T = TypeVar("T")
 

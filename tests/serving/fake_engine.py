@@ -1,4 +1,4 @@
-"""Stand-ins for the processes behind the gateway: an engine and a moderation server.
+"""Stand-ins for the processes behind the gateway: an engine here, a moderation server beside it.
 
 Real servers on real ports, in a thread with its own event loop. The engine speaks vLLM 0.32's shapes
 and our policy endpoint's; what it answers is the last user message, in capitals. Given tools, it calls the
@@ -14,10 +14,6 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from aiohttp import web
-
-from feedback.errors import HoneError
-from moderation import wire
-from moderation.categories import CATEGORIES
 
 TOKEN = "engine-token-of-the-tests"
 BASE_DIGEST = "b" * 64
@@ -92,6 +88,7 @@ class FakeEngine(Served):
         self.num_looks = 0  # GET /policy
         self.by_index: dict[int, str] = {}  # what a candidate answers instead (not streamed)
         self.says: str | None = None  # what it answers instead, to the letter
+        self.piece_chars = 8  # of that, in a chunk
         self.last_version: str | None = None  # x-engine-version-last, where it differs
 
     def routes(self) -> None:
@@ -217,7 +214,8 @@ class FakeEngine(Served):
     def _words(self, body: dict[str, Any]) -> list[str]:
         if self.says is None:
             return _words(body)
-        return [self.says[start : start + 8] for start in range(0, len(self.says), 8)]
+        size = self.piece_chars
+        return [self.says[start : start + size] for start in range(0, len(self.says), size)]
 
     async def _stream(
         self, request: web.Request, body: dict[str, Any], version: str
@@ -242,43 +240,6 @@ class FakeEngine(Served):
         end = f"data: [DONE]\n\n: engine-version {version} {last}\n\n"
         await response.write(end.encode())
         return response
-
-
-class FakeModeration(Served):
-    """Flags every text that holds `word`, as it is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inputs: list[str] = []
-        self.headers: list[dict[str, str]] = []
-        self.is_away = False
-        self.drop_next = 0  # requests whose connection is closed without an answer
-        self.word = "attack"
-
-    def routes(self) -> None:
-        self.app.router.add_post("/v1/moderations", self._moderations)
-        self.app.router.add_get("/healthz", self._healthz)
-
-    async def _healthz(self, request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"}, status=503 if self.is_away else 200)
-
-    async def _moderations(self, request: web.Request) -> web.Response:
-        if self.drop_next:
-            self.drop_next -= 1
-            assert request.transport is not None
-            request.transport.close()
-        if self.is_away:
-            return _error(503, "away")
-        try:
-            texts = wire.texts(wire.parse(await request.read()), max_inputs=64, max_chars=10**6)
-        except HoneError as error:
-            return web.json_response(error.body(), status=error.status)
-        self.inputs.extend(texts)
-        self.headers.append({name.lower(): value for name, value in request.headers.items()})
-        scores = [0.99 if self.word in text else 0.01 for text in texts]
-        scored = [{**dict.fromkeys(CATEGORIES, 0.0), "violence": score} for score in scores]
-        flagged = [["violence"] if score > 0.5 else [] for score in scores]
-        return web.json_response(wire.answer(scored, flagged=flagged, model="hone"))
 
 
 def _entry(version: str, kind: str, digest: str) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
     do("post", CHAT, {**HELLO, "logprobs": True, "top_logprobs": 1})
     called = do("post", CHAT, {**HELLO, "tools": [{"type": "function", "function": function}]})
     send("post", CHAT, {**HELLO, "stream": True})
+    do("post", CHAT, {**HELLO, "moderation": {"model": "omni-moderation-latest"}})
     do("get", CHAT)
     for completion_id in (two, called["id"]):
         do("get", f"{CHAT}/{{completion_id}}", completion_id=completion_id)
@@ -128,6 +129,8 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
     made = do("post", "/admin/keys", {"name": "new"})
     do("get", "/admin/keys")
     do("post", "/admin/keys/{key_id}/rotate", {"grace_s": 60}, key_id=made["id"])
+    actions = {"prompt": {"hate": "flag"}, "completion": {"all": "allow"}}
+    do("put", "/admin/keys/{key_id}/moderation", actions, key_id=made["id"])
     do("delete", "/admin/keys/{key_id}", key_id=made["id"])
     hook = do("post", "/admin/webhooks", {"url": f"{gateway.url}/nobody"})["id"]
     do("get", "/admin/webhooks")
@@ -168,7 +171,7 @@ def make_consistent(body: Any) -> None:
     """What a JSON schema says badly: which models there are, and rules across fields."""
     if not isinstance(body, dict):
         return
-    if {"messages", "prompt"} & body.keys():
+    if {"messages", "prompt"} & body.keys() and "model" in body:
         body["model"] = "policy"
     if body.get("stream_options"):
         body["stream"] = True

@@ -11,7 +11,8 @@ from feedback import eventlog
 from feedback.events import Completion
 from serving import auth
 from tests.serving.conftest import Running
-from tests.serving.fake_engine import FakeEngine, FakeModeration
+from tests.serving.fake_engine import FakeEngine
+from tests.serving.fake_moderation import FakeModeration
 
 HELLO: Any = [{"role": "user", "content": "hello there"}]
 

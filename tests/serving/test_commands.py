@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from feedback import eventlog
 from feedback.connection import connect
-from feedback.errors import BadRequest, NotFound
+from feedback.errors import BadRequest, NotFound, Unprocessable
 from feedback.events import Audit
 from serving import auth
 from serving.cli import app
@@ -45,6 +45,22 @@ def test_a_rotated_key_is_shown_once_more(hone: CliRunner) -> None:
     again = json.loads(rotated.stdout)
     assert again["id"] == made["id"]
     assert again["key"] != made["key"]
+
+
+def test_a_key_s_moderation_is_set_shown_and_set_back(hone: CliRunner) -> None:
+    made = json.loads(hone.invoke(app, ["keys", "create", "--name", "x", "--json"]).stdout)
+    command = ["keys", "moderation", made["id"]]
+    options = ["--prompt", "hate=flag", "--prompt", "all=allow", "--answer", "sexual=block"]
+    shown = hone.invoke(app, [*command, *options]).stdout
+    assert "hate: flag, all: allow" in shown
+    wanted = {"prompt": {"hate": "flag", "all": "allow"}, "completion": {"sexual": "block"}}
+    (listed,) = json.loads(hone.invoke(app, ["keys", "list", "--json"]).stdout)
+    assert listed["moderation"] == wanted
+    assert json.loads(hone.invoke(app, [*command, "--json"]).stdout)["moderation"] == {}
+    with pytest.raises(Unprocessable, match="'hat' is no moderation category"):
+        hone.invoke(app, [*command, "--prompt", "hat=flag"], catch_exceptions=False)
+    with pytest.raises(Unprocessable, match="say allow, flag, block"):
+        hone.invoke(app, [*command, "--prompt", "hate"], catch_exceptions=False)
 
 
 def test_a_change_of_keys_on_the_command_line_is_in_the_log(

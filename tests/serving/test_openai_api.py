@@ -13,7 +13,8 @@ import pytest
 from feedback import eventlog, keys
 from feedback.events import Completion
 from tests.serving.conftest import Running
-from tests.serving.fake_engine import BASE_DIGEST, FakeEngine, FakeModeration
+from tests.serving.fake_engine import BASE_DIGEST, FakeEngine
+from tests.serving.fake_moderation import FakeModeration
 
 HELLO: Any = [{"role": "user", "content": "hello there my friend"}]
 ANSWER = "HELLO THERE MY FRIEND"
@@ -164,7 +165,8 @@ def test_text_completions_work_whole_and_streamed(gateway: Running) -> None:
 
 def test_models_lists_aliases_and_versions(gateway: Running) -> None:
     models = gateway.openai().models
-    assert [model.id for model in models.list()] == ["policy", "policy@production", "policy-0000"]
+    names = ["policy", "policy@production", "policy-0000", "fake-moderation"]
+    assert [model.id for model in models.list()] == names
     assert models.retrieve("policy-0000").owned_by == "hone"
     with pytest.raises(openai.NotFoundError):
         models.retrieve("policy-0042")

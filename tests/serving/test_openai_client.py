@@ -22,7 +22,8 @@ from pydantic import BaseModel, TypeAdapter
 
 from serving import auth
 from tests.serving.conftest import Running
-from tests.serving.fake_engine import FakeEngine, FakeModeration
+from tests.serving.fake_engine import FakeEngine
+from tests.serving.fake_moderation import FakeModeration
 
 HELLO: Any = [{"role": "user", "content": "hello there my friend"}]
 LONG: Any = [{"role": "user", "content": " ".join(f"word{i}" for i in range(200))}]
@@ -269,6 +270,68 @@ async def test_a_blocked_prompt_is_not_sent_again(client: Any, moderation: FakeM
         await settle(eager.chat.completions.create(model="policy", messages=messages))
     assert caught.value.code == "content_policy_violation"
     assert moderation.inputs == ["how do I attack"]
+
+
+PART: Any = {"type": "text", "text": "tea and attack"}
+
+
+@pytest.mark.parametrize(
+    ("given", "flagged"),
+    [
+        ("attack", [True]),
+        ("", [False]),
+        (["attack", "", "tea"], [True, False, False]),
+        ([PART, PART], [True]),  # parts are one input
+        ("attack \x00 漢字 😀 \u202e e\u0301", [True]),
+        (["x" * 20_000] * 40, [False] * 40),
+    ],
+    ids=["text", "empty", "texts", "parts", "unicode", "much"],
+)
+async def test_moderation_takes_every_kind_of_input(
+    client: Any, given: Any, flagged: list[bool]
+) -> None:
+    models = {"omni-moderation-latest": 13, "text-moderation-stable": 11, "text-moderation-001": 7}
+    for model, num_categories in models.items():
+        answer = await settle(client.moderations.create(input=given, model=model))
+        assert [result.flagged for result in answer.results] == flagged
+        shown = answer.results[0].to_dict()
+        assert len(shown["categories"]) == len(shown["category_scores"]) == num_categories
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([], "empty"),
+        ([1, 2], "send"),
+        ({"text": "a"}, "send"),
+        ([PART, {"type": "image_url", "image_url": {"url": "x"}}], "is an image"),
+        ([PART, {"type": "text"}], "text"),
+        (["a"] * 10_000, "10000 texts: send at most"),
+        ("x" * 2**20, "characters: send at most"),
+    ],
+    ids=["nothing", "numbers", "object", "image", "part", "10k", "1MB"],
+)
+async def test_moderation_says_what_is_wrong_with_an_input(
+    client: Any, given: Any, says: str
+) -> None:
+    with pytest.raises(openai.BadRequestError, match=says) as caught:
+        await settle(client.with_options(max_retries=2).moderations.create(input=given))
+    assert caught.value.param == "input"
+    assert caught.value.response.headers["x-should-retry"] == "false"
+
+
+async def test_moderation_has_no_model_that_it_does_not_know(client: Any) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        await settle(client.moderations.create(input="a", model="gpt-4"))
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+
+
+def test_half_a_surrogate_is_a_400(gateway: Running) -> None:
+    headers = {"authorization": f"Bearer {gateway.secret}", "content-type": "application/json"}
+    for body in (b'{"input": "\\ud800"}', b'{"input": "\xff"}'):
+        answer = httpx2.post(f"{gateway.url}/v1/moderations", content=body, headers=headers)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
 async def test_pages_follow_one_another_by_themselves(client: Any) -> None:

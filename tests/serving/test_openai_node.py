@@ -63,4 +63,4 @@ def test_the_node_package_can_do_all_of_it(
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "fail 0" in run.stdout
-    assert "pass 14" in run.stdout
+    assert "pass 16" in run.stdout

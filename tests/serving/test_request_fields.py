@@ -44,6 +44,17 @@ def test_null_is_not_given() -> None:
     assert chat(temperature=None, stop=None, store=None).request == {"messages": [USER]}
 
 
+def test_moderation_asked_for_stays_here() -> None:
+    asked = chat(
+        moderation={"model": "omni-moderation-latest", "policy": {"output": {"mode": "block"}}}
+    )
+    assert asked.moderation is not None
+    assert asked.moderation.blocks == {"completion"}
+    assert "moderation" not in {**asked.upstream, **asked.request}
+    assert chat(moderation={"model": "m", "policy": None}).moderation is not None
+    assert chat().moderation is None
+
+
 def test_moderation_reads_all_but_what_the_model_said() -> None:
     messages = [
         {"role": "system", "content": "be kind"},

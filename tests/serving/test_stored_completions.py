@@ -14,7 +14,8 @@ from feedback.connection import connect
 from serving import auth
 from tests.conftest import RedisServer
 from tests.serving.conftest import Running
-from tests.serving.fake_engine import BASE_DIGEST, FakeEngine, FakeModeration
+from tests.serving.fake_engine import BASE_DIGEST, FakeEngine
+from tests.serving.fake_moderation import FakeModeration
 
 HELLO: Any = [
     {"role": "system", "content": "be kind"},

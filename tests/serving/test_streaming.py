@@ -14,7 +14,8 @@ import pytest
 from feedback import eventlog
 from feedback.events import Completion
 from tests.serving.conftest import Running
-from tests.serving.fake_engine import FakeEngine, FakeModeration
+from tests.serving.fake_engine import FakeEngine
+from tests.serving.fake_moderation import FakeModeration
 
 LONG: Any = [{"role": "user", "content": " ".join(f"word{i}" for i in range(200))}]
 
@@ -126,7 +127,7 @@ def test_a_streamed_answer_that_moderation_blocks_ends_as_filtered(
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert chunks[-1].choices[0].finish_reason == "content_filter"
     assert text.startswith("WORD0 WORD1")
-    assert len(text.partition("BAD")[2]) <= 200  # it is read every 200 characters, not every token
+    assert "BAD" not in text
     (record,) = logged(gateway)
     assert record.choices[0].blocked
     assert record.choices[0].finish_reason == "content_filter"

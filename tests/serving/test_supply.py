@@ -10,7 +10,8 @@ from feedback import eventlog, keys
 from feedback.events import Completion
 from serving.supply import Supply
 from tests.serving.conftest import Running
-from tests.serving.fake_engine import FakeEngine, FakeModeration
+from tests.serving.fake_engine import FakeEngine
+from tests.serving.fake_moderation import FakeModeration
 
 Start = Callable[..., Running]
 

@@ -25,7 +25,8 @@ from feedback.labeling.known_answers import KnownAnswer
 from feedback.labeling.labelers import Labeler
 from serving import artifact
 from tests.feedback.snapshots import log
-from tests.serving.fake_engine import TOKEN, FakeModeration
+from tests.serving.fake_engine import TOKEN
+from tests.serving.fake_moderation import FakeModeration
 from tests.training.given_round import with_full_weights, write_round, write_rows
 from tests.training.torch_engine import TorchEngine
 from training.config import RECIPES, load_recipe

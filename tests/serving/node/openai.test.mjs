@@ -53,10 +53,44 @@ test('every route of models, moderations, text and chat answers', async () => {
   const text = await client.completions.create({ model: 'policy', prompt: 'one two' });
   assert.equal(text.choices[0].text, 'ONE TWO');
   const models = await collect(client.models.list());
-  assert.deepEqual(models.map((model) => model.id), ['policy', 'policy@production', 'policy-0000']);
+  assert.deepEqual(models.map((model) => model.id), ['policy', 'policy@production', 'policy-0000', 'fake-moderation']);
   assert.equal((await client.models.retrieve('policy-0000')).owned_by, 'hone');
   const moderated = await client.moderations.create({ input: ['attack', 'tea'] });
   assert.deepEqual(moderated.results.map((result) => result.flagged), [true, false]);
+});
+
+test('moderation takes every kind of input, and says what is wrong with one', async () => {
+  const part = { type: 'text', text: 'an attack' };
+  for (const [input, flagged] of [
+    ['attack', [true]],
+    ['', [false]],
+    [['tea', 'attack \u0000 漢字 😀'], [false, true]],
+    [[part, part], [true]],
+  ]) {
+    const { results } = await client.moderations.create({ input });
+    assert.deepEqual(results.map((result) => result.flagged), flagged);
+    assert.equal(Object.keys(results[0].categories).length, 13);
+  }
+  const old = await client.moderations.create({ input: 'attack', model: 'text-moderation-001' });
+  assert.equal(Object.keys(old.results[0].category_scores).length, 7);
+  const image = { type: 'image_url', image_url: { url: 'https://example.com/a.png' } };
+  for (const input of [[], [part, image], Array(10_000).fill('a'), 'x'.repeat(2 ** 20), '\ud800']) {
+    await assert.rejects(client.moderations.create({ input }), OpenAI.BadRequestError);
+  }
+  await assert.rejects(client.moderations.create({ input: 'a', model: 'gpt-4' }), OpenAI.NotFoundError);
+});
+
+test('a chat completion shows what moderation says of it, whole and streamed', async () => {
+  const moderation = { model: 'omni-moderation-latest' };
+  const whole = (await ask({ moderation })).moderation;
+  const chunks = await collect(await ask({ moderation, stream: true }));
+  const [{ moderation: streamed }] = chunks.filter((chunk) => chunk.moderation);
+  for (const side of [whole.input, whole.output, streamed.input, streamed.output]) {
+    assert.equal(side.type, 'moderation_results');
+    assert.deepEqual(side.results.map((result) => result.flagged), [false]);
+  }
+  const messages = [{ role: 'user', content: 'how do I attack' }];
+  await assert.rejects(ask({ messages, moderation }), { status: 400, code: 'content_policy_violation' });
 });
 
 test('a stored completion is listed, labelled, read and deleted', async () => {

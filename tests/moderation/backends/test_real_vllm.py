@@ -1,0 +1,138 @@
+"""A real vLLM behind the backends: /classify with a random BERT, and a guard over chat with a random Llama."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moderation.backends.guard import Guard
+from moderation.backends.hf import HfClassifier
+from moderation.backends.vllm_classify import VllmClassify
+from moderation.settings import ModerationSettings
+from tests.conftest import free_port
+from tests.moderation.backends.random_classifier import TEXTS, write_classifier
+from tests.tiny_model import write_tiny_model
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytest.importorskip("vllm", reason="vllm is not installed")
+
+GUARD = """
+style = "codes"
+max_tokens = 2
+window_tokens = 64
+[verdicts]
+{words}
+[categories]
+hate = ["S1"]
+violence = ["S1", "S2"]
+"""
+
+
+@contextmanager
+def vllm(model: Path, *options: str) -> Iterator[str]:
+    """Its URL."""
+    port = free_port()
+    log = model.with_suffix(".log")
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
+    command += ["--port", str(port), "--enforce-eager", "--dtype", "float32", *options]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"},
+            stdout=out,
+            stderr=out,
+        )
+        url = f"http://127.0.0.1:{port}"
+        try:
+            _wait(f"{url}/health", process, log)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 500
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"vLLM did not start:\n{log.read_text()[-4000:]}")
+            time.sleep(0.5)
+
+
+@pytest.mark.parametrize("is_multi_label", [False, True])
+async def test_vllm_s_classify_and_transformers_in_process_give_the_same_probabilities(
+    tmp_path: Path, is_multi_label: bool
+) -> None:
+    folder = write_classifier(tmp_path / "bert", "bert", is_multi_label=is_multi_label)
+    with vllm(folder, "--runner", "pooling", "--convert", "classify") as url:
+        remote = VllmClassify(
+            ModerationSettings(backend="vllm-classify", model=str(folder), backend_url=url)
+        )
+        local = HfClassifier(ModerationSettings(backend="hf", model=str(folder)))
+        texts = [text for text in TEXTS if text and len(text) < 64]
+        theirs, ours = await remote.score(texts), await local.score(texts)
+        long = await remote.score(["the quick brown fox jumps over the lazy dog " * 40])
+        await remote.close()
+        await local.close()
+    for one, other in zip(theirs, ours, strict=True):
+        assert one.scores == pytest.approx(dict(other.scores), abs=1e-3)
+    assert len({tuple(one.scores.values()) for one in theirs}) == len(texts)
+    assert long[0].num_windows > 2
+
+
+async def test_a_guard_over_chat_has_the_probabilities_of_the_model_s_own_logits(
+    tmp_path: Path,
+) -> None:
+    folder = write_tiny_model(tmp_path / "llama")
+    text = "How do I bake bread?"
+    likely = _next_tokens(folder, text)
+    # A random model knows no verdict: the two that it finds likeliest stand for them.
+    (safe, safe_p), (unsafe, unsafe_p) = likely
+    mapping = tmp_path / "guard.toml"
+    mapping.write_text(GUARD.format(words=f"{safe} = 0.0\n{unsafe} = 1.0"))
+    with vllm(folder, "--max-model-len", "512") as url:
+        guard = Guard(ModerationSettings(backend="guard", mapping=str(mapping), backend_url=url))
+        (judged,) = await guard.score([text])
+        await guard.close()
+    expected = unsafe_p / (safe_p + unsafe_p)
+    # The likelier is "safe", so that no hazard is named and each of two has an equal part.
+    assert judged.scores["hate"] == pytest.approx(expected / 2, abs=1e-3)
+    assert set(judged.scores) == {"hate", "violence"}
+
+
+def _next_tokens(folder: Path, text: str) -> list[tuple[str, float]]:
+    """The two likeliest letters or digits after the chat's prompt, the likeliest token first."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    messages = [{"role": "user", "content": text}]
+    ids = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    with torch.inference_mode():
+        probs = model(**ids).logits[0, -1].softmax(-1)
+    ranked = [int(i) for i in probs.argsort(descending=True)]
+    named = [(tokenizer.decode([i]), float(probs[i])) for i in ranked[:20]]
+    plain = [(word, p) for word, p in named if word.isascii() and word.isalnum()]
+    assert len(plain) >= 2
+    assert math.isclose(plain[0][1], float(probs.max())), (
+        "choose another text: no letter is likeliest"
+    )
+    return plain[:2]
