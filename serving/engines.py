@@ -24,6 +24,7 @@ VERSION_COMMENT = (
 
 _NO_HEADERS: Mapping[str, str] = {}
 _CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=120, connect=2)
+_TRANSFER_TIMEOUT = aiohttp.ClientTimeout(total=600, connect=2)
 _PROBE_TIMEOUT = aiohttp.ClientTimeout(total=3, connect=2)
 _READ_AHEAD_BYTES = 1 << 15  # of an answer, before its reader has taken it; aiohttp's own: 2^18
 
@@ -69,6 +70,21 @@ class Engine:
     async def unload(self, version: str) -> dict[str, Any]:
         """Forget an adapter. Requests in flight on it finish."""
         return await self._control("DELETE", f"/policy/{quote(version)}", timeout=_CONTROL_TIMEOUT)
+
+    async def join_transfer(self, membership: Mapping[str, Any]) -> dict[str, Any]:
+        """Enter a trainer's group; returns when all its members are there. Raises Refused."""
+        return await self._control(
+            "POST", "/policy/transfer", body=membership, timeout=_TRANSFER_TIMEOUT
+        )
+
+    async def receive(self, version: str, sent: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the tensors that a trainer broadcasts meanwhile. Raises Refused; the base is there then."""
+        body = {"version": version, "sent": sent}
+        return await self._control("PUT", "/policy", body=body, timeout=_TRANSFER_TIMEOUT)
+
+    async def leave_transfer(self) -> dict[str, Any]:
+        """Leave the group, if it is in one."""
+        return await self._control("DELETE", "/policy/transfer", timeout=_CONTROL_TIMEOUT)
 
     async def open(
         self,

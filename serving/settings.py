@@ -110,6 +110,11 @@ class ServingSettings(BaseSettings):
     kv_cache_gib: float = Field(
         default=1.0, gt=0, description="Memory of an engine's KV cache on CPU, GiB."
     )
+    weight_transfer: Literal["off", "nccl", "gloo"] = Field(
+        default="off",
+        description="How a trainer of full weights gets them into this engine: `off`, by files in the data "
+        "folder; `nccl`, from its GPU, which is another one; `gloo`, from a CPU. For rollout engines only.",
+    )
     request_timeout_s: float = Field(
         default=300.0, gt=0, description="Longest time an answer may take, seconds."
     )

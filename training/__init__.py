@@ -31,6 +31,7 @@ reward_folds  cross-validation: people left out in turn
 uncertainty   what the reward model is least sure of is labeled first
 rollouts      answers sampled by the engines over HTTP
 dispatch      which engine answers which request, and when
+transfer      full weights sent to the engines from memory
 samplers      where PPO's episodes come from, under ever new names
 experience    sampled answers with scores, values and advantages
 learner       PPO-ptx's update: two gradients, one optimizer step

@@ -1,9 +1,9 @@
 """PPO-ptx: raise the reward of the policy's answers, stay near the reference, forget nothing.
 
-An iteration (trainer.py): 1. Export the policy; the engines load it. 2. Sample episodes. 3. Score them: policy,
-reference, value, reward, one trunk pass for all. 4. Check that engine and trainer agree (alarms.py).
-5. Update (learner.py). 6. Write the curve's line and the checkpoint; a kill costs at most the iteration
-under way.
+An iteration (trainer.py): 1. Export the policy, or send it; the engines load it. 2. Sample episodes.
+3. Score them: policy, reference, value, reward, one trunk pass for all. 4. Check that engine and trainer
+agree (alarms.py). 5. Update (learner.py). 6. Write the curve's line and the checkpoint; a kill costs at
+most the iteration under way.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from transformers import AutoTokenizer
 from feedback.errors import Unprocessable
 from serving import artifact
 from serving.settings import ServingSettings
-from training import checkpoint, model_folder, models, parallel, reward
+from training import checkpoint, model_folder, models, parallel, reward, transfer
 from training.config import FullRecipe
 from training.curves import Curves
 from training.data import Prompt, read_pretraining, read_prompts
@@ -32,7 +32,7 @@ from training.learner import Learner
 from training.models import POLICY, REWARD, VALUE, Models
 from training.rollouts import EngineRollouts
 from training.rounds import Plan
-from training.samplers import EngineSampler, Export, OneSampler, Sampler
+from training.samplers import EngineSampler, Export, OneSampler, Sampler, SendingSampler
 from training.texts import Texts
 from training.trainer import Trainer, train
 
@@ -121,9 +121,23 @@ def open_sampler(job: Job, model: Models, *, export: Export, folder: Path) -> It
     with open_engines(job) as engines:
         engines.unload_leftovers(f"{job.plan.round_id}-")
         name = f"{job.plan.round_id}-{os.urandom(3).hex()}"
-        sampler = EngineSampler(engines, export=export, folder=folder, name=name)
+        sampler = _sampler(job, model, engines, export=export, folder=folder, name=name)
         yield OneSampler(sampler, take_part=lambda: None)
         sampler.close()
+
+
+def _sampler(
+    job: Job, model: Models, engines: EngineRollouts, *, export: Export, folder: Path, name: str
+) -> EngineSampler | SendingSampler:
+    """Full weights are sent where every engine takes them so (HONE_SERVING_WEIGHT_TRANSFER)."""
+    backend = transfer.offered(engines) if isinstance(model.recipe, FullRecipe) else None
+    if backend is None:
+        return EngineSampler(engines, export=export, folder=folder, name=name)
+    log.info("weights go to the engines by %s", backend)
+    sending = transfer.WeightTransfer(
+        engines, model=model, base_model=Path(job.plan.base_model), backend=backend
+    )
+    return SendingSampler(engines, transfer=sending, name=name)
 
 
 def open_engines(job: Job) -> EngineRollouts:

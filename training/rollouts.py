@@ -68,6 +68,7 @@ class EngineRollouts:
         self._concurrency = concurrency
         self._wait_s = wait_s
         self._served: dict[str, Served] = {}
+        self._sent: set[str] = set()  # versions that an engine which lost them cannot load again
         self._lengths = AnswerLengths()
 
     def __enter__(self) -> Self:
@@ -106,9 +107,19 @@ class EngineRollouts:
             del self._served[served.version]
             raise
 
+    def note_sent(self, version: str) -> None:
+        """Engines hold a version that did not come by `load` (training.transfer)."""
+        self._sent.add(version)
+        self.run(self._load_where_possible())
+
+    @property
+    def engines(self) -> list[Engine]:
+        """For what is asked of them one by one, by `run`."""
+        return [replica.engine for replica in self._replicas]
+
     def unload(self, version: str) -> None:
-        """Forget a version that `load` brought."""
-        del self._served[version]
+        """Forget a version that was loaded or sent."""
+        self.forget(version)
         for replica in self._replicas:
             replica.names.pop(version, None)
             self.run(self._drop(replica, lambda loaded: loaded == version))
@@ -116,6 +127,7 @@ class EngineRollouts:
     def forget(self, version: str) -> None:
         """Whatever the engines hold, this one is not loaded again where it is gone."""
         self._served.pop(version, None)
+        self._sent.discard(version)
 
     def unload_leftovers(self, prefix: str) -> None:
         """Unload what a killed process of the same round left on the engines."""
@@ -220,6 +232,8 @@ class EngineRollouts:
         replica.names.clear()
         loaded = (await replica.engine.policy())["loaded"]
         present = {entry["version"] for entry in loaded}
+        if not self._sent <= present:
+            raise Unavailable(f"{replica.url} has lost the weights that were sent to it")
         missing = [s for s in self._served.values() if s.version not in present]
         for served in missing:
             path = str(served.folder.resolve())

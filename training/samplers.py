@@ -11,6 +11,7 @@ from typing import Protocol
 from serving.registry import BASE
 from training import parallel
 from training.rollouts import EngineRollouts, Rollout, Served
+from training.transfer import WeightTransfer
 
 Export = Callable[[Path, str], str]  # (folder, version) -> digest; writes the policy as it is now
 
@@ -44,27 +45,18 @@ def at_once(rollouts: list[Rollout]) -> Future[list[Rollout]]:
     return answers
 
 
-class EngineSampler:
-    """PPO's sampler: the policy under training, on the engines, under a fresh name every iteration."""
+class _OnEngines:
+    """The policy under training, on the engines, under a fresh name every iteration."""
 
-    def __init__(self, engines: EngineRollouts, *, export: Export, folder: Path, name: str) -> None:
+    def __init__(self, engines: EngineRollouts, *, name: str) -> None:
         """`name` is the round's id and an attempt's nonce: a resumed run must not reuse its
         predecessor's names."""
         self._engines = engines
-        self._export = export
-        self._folder = folder
         self._name = name
         self._current: str | None = None
 
-    def refresh(self, iteration: int) -> None:
-        version = f"{self._name}-i{iteration:04d}"
-        folder = self._folder / version
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        digest = self._export(folder, version)
-        self.close()  # before: an engine holds one set of full weights
-        self._engines.load(Served(version=version, folder=folder, digest=digest))
-        self._current = version
+    def _version(self, iteration: int) -> str:
+        return f"{self._name}-i{iteration:04d}"
 
     def sample(
         self, prompts: Sequence[tuple[int, ...]], *, answers_per_prompt: int, max_tokens: int
@@ -92,12 +84,55 @@ class EngineSampler:
             max_tokens=max_tokens,
         )
 
+
+class EngineSampler(_OnEngines):
+    """By path: the weights are files that the engines load."""
+
+    def __init__(self, engines: EngineRollouts, *, export: Export, folder: Path, name: str) -> None:
+        super().__init__(engines, name=name)
+        self._export = export
+        self._folder = folder
+
+    def refresh(self, iteration: int) -> None:
+        version = self._version(iteration)
+        folder = self._folder / version
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        digest = self._export(folder, version)
+        self.close()  # before: an engine holds one set of full weights
+        self._engines.load(Served(version=version, folder=folder, digest=digest))
+        self._current = version
+
     def close(self) -> None:
         """Unload the version sampled last and remove its files."""
         if self._current is not None:
             self._engines.unload(self._current)
             shutil.rmtree(self._folder / self._current)
             self._current = None
+
+
+class SendingSampler(_OnEngines):
+    """From memory: the engines take full weights as the trainer broadcasts them."""
+
+    def __init__(self, engines: EngineRollouts, *, transfer: WeightTransfer, name: str) -> None:
+        super().__init__(engines, name=name)
+        self._transfer = transfer
+
+    def refresh(self, iteration: int) -> None:
+        version = self._version(iteration)
+        if self._current is not None:
+            self._engines.forget(self._current)  # it gives way to the next, not to the base
+            self._current = None
+        self._transfer.send(version)
+        self._engines.note_sent(version)
+        self._current = version
+
+    def close(self) -> None:
+        """The engines go back to the base and leave the trainer's group."""
+        if self._current is not None:
+            self._engines.unload(self._current)
+            self._current = None
+        self._transfer.close()
 
 
 class OneSampler:

@@ -2,10 +2,14 @@
 
 server           starts vLLM's server with our policy endpoint in it
 policy_endpoint  GET/PUT/DELETE /policy: loads, swaps, tags answers with their version
+tagging          an answer says which version made its first and its last token
+transfer         weights that a trainer sends, over vLLM's weight-transfer API
+gloo             vLLM's weight transfer without a GPU, both ends of it
+worker           what vLLM's workers do after a reload
 traffic          the answers under way, and whether more may begin
 liveness         calls to vLLM's engine core end when that dies
 asgi             the little of ASGI that such an endpoint needs
-weights          what tensors hold, checked before an engine loads them (torch)
+weights          a policy folder checked before an engine loads it (torch)
 
 may import: feedback, serving
 """

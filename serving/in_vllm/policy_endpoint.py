@@ -7,9 +7,9 @@
    runs full weights goes back to the base first, as below.
    Full weights: take no more requests, wait for what is in flight up to a deadline, pause (which
    freezes what is left), reload in place, reset the prefix cache, set the weight version, resume.
+   `PUT /policy {version, sent}`: the same, from a trainer's memory (serving.in_vllm.transfer).
 3. On any failure of a reload: load the last good weights again; if that fails too the process
-ends, and
-   whoever watches it starts it anew on the base.
+   ends, and whoever watches it starts it anew on the base.
 
 Every request must carry the engine token, `/health` excepted. Answers say which version made them,
 at their first and last token; the caller says which version it means, and another one is refused.
@@ -24,23 +24,27 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypedDict
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feedback.errors import BadRequest, HoneError, NotFound, Refused, Unauthorized
 from serving import artifact
-from serving.engines import FIRST_HEADER, LAST_HEADER, VERSION_COMMENT, VERSION_HEADER
+from serving.engines import VERSION_HEADER
 from serving.in_vllm.asgi import header, json_body, reply
 from serving.in_vllm.liveness import unless_dead
+from serving.in_vllm.tagging import tagged
 from serving.in_vllm.traffic import Traffic
+from serving.in_vllm.transfer import Transfer
 from serving.registry import BASE
 from serving.settings import ServingSettings
 
 log = logging.getLogger("vllm.hone")  # under vLLM's logger, so that its handler prints it
 
 _NOT_LOADED = "policy_not_loaded"
+_TRANSFER = "/policy/transfer"
 _GENERATION = ("/v1/chat/completions", "/v1/completions")
 
 
@@ -49,10 +53,13 @@ class Loaded(TypedDict):
 
     version: str
     kind: str
-    digest: str
+    digest: str  # "" of weights that were sent: they are no files
     served_as: str  # `model` of a request to vLLM
-    path: str
+    path: str  # "" of weights that were sent
     loaded_at: float  # unix seconds
+
+
+Fill = Callable[[Any], Awaitable[None]]  # puts weights into a paused engine
 
 
 class PolicyEndpoint:
@@ -74,6 +81,7 @@ class PolicyEndpoint:
             loaded_at=time.time(),
         )
         self._adapters: dict[str, Loaded] = {}
+        self._transfer = Transfer(self._settings.base_model, base_digest=self._base_digest)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] == "/health":
@@ -97,34 +105,42 @@ class PolicyEndpoint:
             raise Unauthorized("this engine answers its gateway only; send the engine token")
 
     async def _control(self, scope: Scope, receive: Receive) -> dict[str, Any]:
-        method, path = scope["method"], scope["path"]
-        if method == "GET" and path == "/policy":
-            return self._state()
-        if method == "PUT" and path == "/policy":
-            wanted = await json_body(receive)
-            async with self._lock:
-                state = scope["app"].state
-                return await unless_dead(state.engine_client, self._put(state, wanted))
-        if method == "DELETE" and path.startswith("/policy/"):
-            async with self._lock:
-                state = scope["app"].state
-                unloading = self._unload(state, path.removeprefix("/policy/"))
-                return await unless_dead(state.engine_client, unloading)
-        raise NotFound(f"there is no {method} {path}")
+        method, path, state = scope["method"], scope["path"], scope["app"].state
+        engine = state.engine_client
+        if (method, path) == ("GET", "/policy"):
+            return self._state(engine)
+        body = await json_body(receive) if method in ("PUT", "POST") else {}
+        async with self._lock:
+            if (method, path) == ("PUT", "/policy"):
+                work = self._put(state, body)
+            elif (method, path) == ("POST", _TRANSFER):
+                work = self._transfer.join(engine, body)
+            elif (method, path) == ("DELETE", _TRANSFER):
+                work = self._transfer.leave(engine)
+            elif method == "DELETE" and path.startswith("/policy/"):
+                work = self._unload(state, path.removeprefix("/policy/"))
+            else:
+                raise NotFound(f"there is no {method} {path}")
+            return await unless_dead(engine, work)
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self, engine: Any) -> dict[str, Any]:
         return {
             "base": {"path": str(self._settings.base_model), "digest": self._base_digest},
             "weights": {"version": self._weights["version"], "digest": self._weights["digest"]},
             "loaded": [self._weights, *self._adapters.values()],
             "swapping": self._lock.locked(),
+            "transfer": self._transfer.state(engine),
         }
 
     async def _put(self, state: Any, wanted: dict[str, Any]) -> dict[str, Any]:
+        if wanted.keys() == {"version", "sent"}:
+            return await self._put_sent(state, str(wanted["version"]), wanted["sent"])
         try:
             version, folder, digest = wanted["version"], Path(wanted["path"]), wanted["digest"]
         except (KeyError, TypeError) as error:
-            raise BadRequest("PUT /policy takes version, path and digest") from error
+            raise BadRequest(
+                "PUT /policy takes version, path and digest, or version and sent"
+            ) from error
         present = self._find(version)
         if present is not None:
             if present["digest"] != digest:
@@ -155,28 +171,22 @@ class PolicyEndpoint:
             "load_ms": load_ms,
         }
 
-    def _check(self, version: str, folder: Path, digest: str) -> artifact.Manifest:
-        from serving.in_vllm.weights import (
-            check_finite,
-        )  # torch is in this process anyway, but not at import
-
-        root = self._settings.data_dir.resolve()
-        if not folder.resolve().is_relative_to(root):
-            raise Refused(f"{folder} is outside the data folder of this engine")
-        if not folder.is_dir():
-            raise Refused(f"{folder.name} does not exist where this engine looks for it")
-        manifest = artifact.verify(
-            folder,
-            digest=digest,
-            base_model=self._settings.base_model,
-            expected_base_digest=self._base_digest,
-            max_lora_rank=self._settings.max_lora_rank,
-            lora_target_modules=self._settings.lora_target_modules,
+    async def _put_sent(self, state: Any, version: str, body: Any) -> dict[str, Any]:
+        if self._find(version) is not None:
+            raise Refused(f"{version} is loaded; a version name is never reused")
+        sent = await asyncio.to_thread(self._transfer.check, body)
+        entry = self._entry(version, "full", "", None)
+        pause_ms = await self._swap_weights(
+            state, entry, fill=lambda engine: self._transfer.receive(engine, sent)
         )
-        if manifest.version != version:
-            raise Refused(f"{folder.name} holds {manifest.version}, {version} was asked for")
-        check_finite(folder)
-        return manifest
+        return {"version": version, "kind": "full", "pause_ms": pause_ms}
+
+    def _check(self, version: str, folder: Path, digest: str) -> artifact.Manifest:
+        # torch is in this process anyway, but not at import
+        from serving.in_vllm.weights import check
+
+        base = (self._settings.base_model, self._base_digest)
+        return check(folder, version=version, digest=digest, base=base, settings=self._settings)
 
     async def _load_adapter(self, state: Any, entry: Loaded) -> float:
         from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
@@ -188,13 +198,13 @@ class PolicyEndpoint:
         request = LoadLoRAAdapterRequest(lora_name=entry["served_as"], lora_path=entry["path"])
         answer = await state.openai_serving_models.load_lora_adapter(request)
         if not isinstance(answer, str):
-            if self._weights is not before:
+            if self._weights is not before and before["path"]:
                 await self._swap_weights(state, before)
             raise Refused(f"vLLM refused {entry['version']}: {answer.error.message}")
         self._adapters[entry["version"]] = entry
         return pause_ms
 
-    async def _swap_weights(self, state: Any, entry: Loaded) -> float:
+    async def _swap_weights(self, state: Any, entry: Loaded, *, fill: Fill | None = None) -> float:
         engine = state.engine_client
         started = time.perf_counter()
         async with self._traffic.held(wait_s=self._settings.drain_s) as is_idle:
@@ -202,13 +212,13 @@ class PolicyEndpoint:
             for version in list(self._adapters):  # they were made over the weights that go
                 await self._unload(state, version)
             await engine.pause_generation(mode="wait" if is_idle else "keep")
-            return await self._reload_paused(engine, entry)
+            return await self._reload_paused(engine, entry, fill or _from_path(entry))
 
-    async def _reload_paused(self, engine: Any, entry: Loaded) -> float:
+    async def _reload_paused(self, engine: Any, entry: Loaded, fill: Fill) -> float:
         """Milliseconds until it goes on. Raises Refused; the old weights are there again then."""
         paused = time.perf_counter()
         try:
-            await self._reload(engine, entry)
+            await self._reload(engine, entry, fill)
         except (
             Exception
         ) as error:  # the core raises whatever the worker raised; all mean: not loaded
@@ -219,15 +229,19 @@ class PolicyEndpoint:
             await engine.resume_generation()
         return (time.perf_counter() - paused) * 1e3
 
-    async def _reload(self, engine: Any, entry: Loaded) -> None:
-        await engine.collective_rpc("reload_weights", kwargs={"weights_path": entry["path"]})
+    async def _reload(self, engine: Any, entry: Loaded, fill: Fill) -> None:
+        await fill(engine)
+        await engine.collective_rpc("repack_head")
         await engine.reset_prefix_cache()
         await engine.update_weight_version(entry["version"])
         self._weights = entry
 
     async def _restore(self, engine: Any) -> None:
+        good = self._weights
+        if not good["path"]:  # they were sent, and are nowhere else
+            good = self._entry(BASE, "base", self._base_digest, self._settings.base_model)
         try:
-            await self._reload(engine, self._weights)
+            await self._reload(engine, good, _from_path(good))
         except Exception:  # the engine is of no use now, whatever the reason
             log.exception("the last good weights cannot be loaded either; the engine ends")
             os.kill(os.getpid(), signal.SIGTERM)
@@ -253,44 +267,30 @@ class PolicyEndpoint:
         if asked is not None and self._find(asked) is None:
             raise Refused(f"{asked} is not loaded on this engine", code=_NOT_LOADED)
         before = self._weights["version"]
-        is_stream = False
 
         def tags() -> tuple[str, str]:
             now = self._weights["version"]
             first = asked or before
             return first, first if now == before else now
 
-        async def tagging_send(message: Message) -> None:
-            nonlocal is_stream
-            if message["type"] == "http.response.start":
-                headers = list(message["headers"])
-                is_stream = any(
-                    name.lower() == b"content-type" and value.startswith(b"text/event-stream")
-                    for name, value in headers
-                )
-                first, last = tags()
-                headers.append((FIRST_HEADER.encode(), first.encode()))
-                if not is_stream:
-                    headers.append((LAST_HEADER.encode(), last.encode()))
-                message = {**message, "headers": headers}
-            elif is_stream and not message.get("more_body", False):
-                first, last = tags()
-                comment = VERSION_COMMENT + f"{first} {last}\n\n".encode()
-                message = {**message, "body": message.get("body", b"") + comment}
-            await send(message)
-
         with self._traffic.answering():
-            await self._app(scope, receive, tagging_send)
+            await self._app(scope, receive, tagged(send, tags))
 
     def _find(self, version: str) -> Loaded | None:
         return self._weights if version == self._weights["version"] else self._adapters.get(version)
 
-    def _entry(self, version: str, kind: str, digest: str, folder: Path) -> Loaded:
+    def _entry(self, version: str, kind: str, digest: str, folder: Path | None) -> Loaded:
         return Loaded(
             version=version,
             kind=kind,
             digest=digest,
             served_as=version if kind == "adapter" else BASE,
-            path=str(folder),
+            path="" if folder is None else str(folder),
             loaded_at=time.time(),
         )
+
+
+def _from_path(entry: Loaded) -> Fill:
+    return lambda engine: engine.collective_rpc(
+        "reload_weights", kwargs={"weights_path": entry["path"]}
+    )

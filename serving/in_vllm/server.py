@@ -5,11 +5,13 @@ This process becomes vLLM's (exec), so that its signals, memory and exit code ar
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 
+from feedback.errors import Unprocessable
 from serving.registry import BASE
 from serving.settings import ServingSettings
 
@@ -23,8 +25,8 @@ def main(extra: Sequence[str] = ()) -> None:
 
 
 def arguments(settings: ServingSettings, *, has_gpu: bool) -> list[str]:
-    """The command line. `vllm serve` is not used: the CPU build lacks the metadata that it asks
-    for."""
+    """The command line. Raises Unprocessable for NCCL without a GPU. `vllm serve` is not used: the CPU
+    build lacks the metadata that it asks for."""
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     options: dict[str, str] = {
         "model": str(settings.base_model),
@@ -32,6 +34,7 @@ def arguments(settings: ServingSettings, *, has_gpu: bool) -> list[str]:
         "host": settings.engine_host,
         "port": str(settings.engine_port),
         "middleware": "serving.in_vllm.policy_endpoint.PolicyEndpoint",
+        "worker-extension-cls": "serving.in_vllm.worker.Extension",
         "dtype": "bfloat16",
         "max-model-len": str(settings.max_model_len),
         "max-num-seqs": str(settings.max_num_seqs),
@@ -42,6 +45,8 @@ def arguments(settings: ServingSettings, *, has_gpu: bool) -> list[str]:
     }
     if has_gpu:
         options["gpu-memory-utilization"] = str(settings.gpu_memory_fraction)
+    if settings.weight_transfer != "off":
+        options |= _weight_transfer(settings.weight_transfer, has_gpu=has_gpu)
     for name, value in options.items():
         command += [f"--{name}", value]
     # Adapters on few, large matrices: every adapted matrix costs time on every token (MEASURED).
@@ -55,6 +60,18 @@ def arguments(settings: ServingSettings, *, has_gpu: bool) -> list[str]:
         # Remove when vLLM's gpu_model_runner no longer calls set_offset on a CPU.
         command.append("--no-enable-chunked-prefill")
     return command
+
+
+def _weight_transfer(backend: str, *, has_gpu: bool) -> dict[str, str]:
+    if backend == "nccl" and not has_gpu:
+        raise Unprocessable(
+            "HONE_SERVING_WEIGHT_TRANSFER=nccl needs an NVIDIA GPU, and this machine shows none: take "
+            "gloo, or off (weights by path)"
+        )
+    options = {"weight-transfer-config": json.dumps({"backend": backend})}
+    if backend == "gloo":
+        options["worker-extension-cls"] = "serving.in_vllm.gloo.Registered"
+    return options
 
 
 def environment(settings: ServingSettings) -> dict[str, str]:
