@@ -6,6 +6,7 @@ keys         every Redis key of hone, in one place
 events       the frozen records of the log, their ids, and how an old schema is read
 json_numbers  numbers as JSON means them, for pydantic
 judgements   rankings, comparisons, ratings, demonstrations: shapes that cannot hold nonsense
+corrections  what moderation should have said of a text
 connection   Redis clients with the time-outs that blocking reads and slow fsyncs need
 eventlog     append once, look up, read in order (Redis Streams)
 removal      an event leaves Redis: erased, or archived

@@ -1,4 +1,4 @@
-"""The routes /v1/feedback/*: rankings, comparisons, ratings, demonstrations, assignments.
+"""The routes /v1/feedback/*: rankings, comparisons, ratings, demonstrations, corrections, assignments.
 
 A 201 means that the judgement survives the loss of any process.
 """
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from feedback import own
 from feedback.callers import Caller
+from feedback.corrections import Correction
 from feedback.errors import BadRequest, Unprocessable
 from feedback.events import Feedback
 from feedback.intake import Intake
@@ -88,6 +89,13 @@ def build_router(
     ) -> Response:
         """The answer that a person would have given."""
         return await taking["/v1/feedback/demonstrations"](request)
+
+    @router.post("/corrections", status_code=201)
+    async def corrections(
+        body: Correction, request: Request, idempotency_key: IdempotencyKey = None
+    ) -> Response:
+        """What moderation should have said of a text. For those who may label: its classifier learns it."""
+        return await _take(request, form=Correction, intake=intake, identify=identify_labeler)
 
     @router.get("")
     async def list_own(

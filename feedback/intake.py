@@ -17,6 +17,7 @@ from typing import cast
 import redis
 
 from feedback.callers import Caller
+from feedback.corrections import Correction
 from feedback.errors import NotFound, Unprocessable
 from feedback.events import Completion, Feedback, id_of, new_id
 from feedback.journal import AWAY, Journal
@@ -157,7 +158,9 @@ class Intake:
             if completion is None:
                 completion = await self._completion(candidate.completion_id, caller)
                 found[completion.id] = completion
-            _require_choice(completion, candidate)
+            _require_choice(
+                completion, candidate, may_be_withheld=isinstance(judgement, Correction)
+            )
         prompts = {_prompt_of(completion) for completion in found.values()}
         if len(prompts) > 1:
             raise Unprocessable(
@@ -201,14 +204,14 @@ def _prompt_of(completion: Completion) -> str:
     return str(completion.prompt_ids or asked)
 
 
-def _require_choice(completion: Completion, candidate: Candidate) -> None:
+def _require_choice(completion: Completion, candidate: Candidate, *, may_be_withheld: bool) -> None:
     choice = next((c for c in completion.choices if c.index == candidate.index), None)
     if choice is None:
         raise Unprocessable(
             f"{completion.id} has {len(completion.choices)} answers, no index {candidate.index}",
             param="index",
         )
-    if choice not in visible_choices(completion):
+    if not may_be_withheld and choice not in visible_choices(completion):
         raise Unprocessable(
             f"answer {candidate.index} of {completion.id} was withheld by moderation",
             param="index",

@@ -23,6 +23,7 @@ _WHY_LEFT_OUT = {
     "changed_later": "the same person judged the same again; the last word counts",
     "comment": "words about an answer, no judgement",
     "completion_missing": "the answer was erased",
+    "correction": "what moderation should have said of a text",
     "different_prompts": "the answers are to different prompts",
     "known_answer": "asked only to measure the people who judge",
     "labeler_weighs_nothing": "the labeler has not passed the screening, or is not trusted",

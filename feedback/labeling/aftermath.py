@@ -16,6 +16,7 @@ import redis
 import redis.asyncio.client
 
 from feedback import keys
+from feedback.corrections import Correction
 from feedback.errors import NotFound
 from feedback.events import Completion, Feedback
 from feedback.journal import Journal
@@ -144,7 +145,7 @@ class Aftermath:
 def last_judgement(labeler: str, judgement: Judgement) -> str | None:
     """Redis key of a person's last judgement on the same; ranking and comparing two answers is the same.
     None where every one counts."""
-    if isinstance(judgement, Comment):
+    if isinstance(judgement, Comment | Correction):
         return None
     form = "order" if isinstance(judgement, Ranking | Comparison) else judgement.form
     about = sorted((answer.completion_id, answer.index) for answer in judgement.about())

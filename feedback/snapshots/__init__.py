@@ -18,6 +18,7 @@ files       written whole or not at all; SHA-256 of each
 parts       the files, one for each part
 manifest    what a snapshot holds and what was left out, counted
 builder     the main flow
+moderation  texts with what people say moderation should have said of them, by itself
 
 may import: feedback
 """

@@ -3,6 +3,7 @@
 options   options that several commands share, and where the running stack is
 keys      `hone keys …`
 label     `hone label …`
+correct   `hone label correct`
 erase     `hone erase`
 log       `hone log …`
 guidelines  `hone label guidelines`

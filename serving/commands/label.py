@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from serving.commands.correct import correct
 from serving.commands.guidelines import guidelines
 from serving.commands.label_stats import stats
 from serving.commands.options import AsJson, DataDir, log_change, ready, redis_of
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 app = typer.Typer(
-    help="Labelers: invited, listed, accepted, blocked; known answers.", no_args_is_help=True
+    help="Labelers: invited, listed, accepted, blocked; known answers; moderation corrected.",
+    no_args_is_help=True,
 )
 known_app = typer.Typer(help="Sets whose right order is known.", no_args_is_help=True)
 app.add_typer(known_app, name="known")
 app.command()(stats)
+app.command()(correct)
 app.command()(guidelines)
 
 _HERE = Path(".hone")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -79,9 +79,11 @@ def log_change(client: redis.Redis, action: str, **detail: Any) -> None:
     eventlog.append(client, audit(f"cli:{getuser()}", action, **detail))
 
 
-def post_as_admin(path: str, *, data_dir: Path) -> dict[str, Any]:
+def post_as_admin(
+    path: str, *, data_dir: Path, body: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """POST to the gateway of the `hone up` on this folder. Raises HoneError with the gateway's words."""
-    return _ask_as_admin(path, data_dir=data_dir, body=b"{}")
+    return _ask_as_admin(path, data_dir=data_dir, body=json.dumps(body or {}).encode())
 
 
 def get_as_admin(path: str, *, data_dir: Path) -> dict[str, Any]:

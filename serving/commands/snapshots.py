@@ -97,6 +97,29 @@ def show(
             )
 
 
+@app.command()
+def moderation(
+    out: Annotated[Path, typer.Option(help="File to write, JSON lines.")],
+    data: DataDir = _HERE,
+    as_json: AsJson = False,
+) -> None:
+    """What people said moderation should have said, flags and corrections: its classifier's training data."""
+    from feedback.history import History
+    from feedback.quality.report import weights
+    from feedback.snapshots import moderation as texts
+    from feedback.snapshots import people
+
+    with redis_of(data) as client:
+        trusted = people.read(client, weights=weights(client))
+        report = texts.write(History(client), trusted, out)
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    for category, count in report["categories"].items():
+        typer.echo(f"{category:24} {count['in']:>6} in {count['out']:>6} out")
+    typer.echo(f"{report['rows']} texts  {report['sha256'][:12]}  {out}")
+
+
 def _say(folder: Path, manifest: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"folder": str(folder), **manifest}))

@@ -112,6 +112,7 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("post", "/v1/feedback/comparisons"): _JUDGEMENT,
     ("post", "/v1/feedback/ratings"): _JUDGEMENT,
     ("post", "/v1/feedback/demonstrations"): _JUDGEMENT,
+    ("post", "/v1/feedback/corrections"): _JUDGEMENT,
     ("get", "/v1/feedback"): Described(answer=shapes.FeedbackPage, errors=(404, 422, 503)),
     ("get", "/v1/feedback/{feedback_id}"): Described(
         answer=shapes.FeedbackWithHistory, errors=(404, 503)

@@ -119,6 +119,7 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
     do("get", "/v1/feedback/{feedback_id}", feedback_id=said)
     do("delete", "/v1/feedback/{feedback_id}", feedback_id=said)
     do("post", "/v1/feedback/demonstrations", {"parent": two, "completion": "better"})
+    do("post", "/v1/feedback/corrections", {**a, "labels": {"violence": False}})
     do("post", "/feedback", {"inference_id": two, "metric_name": "comment", "value": "fine"})
 
     record = {"kind": "adapter", "path": "/policies/1", "digest": "1" * 64, "created": 1.0}
