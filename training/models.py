@@ -84,15 +84,19 @@ def load(
     device: torch.device,
     seed: int,
     frozen: Sequence[str] = (),
+    has_reference: bool = True,
 ) -> Models:
     """The models of `names` from a local folder; they start as the base. The reference comes with the
-    policy. Those in `frozen` only score, which saves memory where they have weights of their own."""
+    policy, if it is wanted; as an adapter's base it is there anyway. Those in `frozen` only score, which
+    saves memory where they have weights of their own."""
     if isinstance(recipe, AdapterRecipe):
         from training import shared
 
         return shared.load(base_model, recipe=recipe, adapters=names, device=device, seed=seed)
     from training import separate
 
+    if POLICY in names and has_reference:
+        names, frozen = [*names, REFERENCE], [*frozen, REFERENCE]
     return separate.SeparateModels(
         base_model, recipe=recipe, names=names, frozen=frozen, device=device, seed=seed
     )

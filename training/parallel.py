@@ -7,9 +7,11 @@ do the same number of forward and backward passes: sharded weights are fetched f
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from itertools import cycle, islice
 from typing import Any, TypeVar
 
 import torch
@@ -93,6 +95,11 @@ def share(items: Sequence[Result]) -> list[Result]:
             "multiples of the number of processes"
         )
     return list(items[rank() :: size()])
+
+
+def repeated(items: Sequence[Result]) -> list[Result]:
+    """The items, and the first ones again until all processes get as many."""
+    return list(islice(cycle(items), math.ceil(len(items) / size()) * size()))
 
 
 def shared_passes(

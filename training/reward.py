@@ -1,8 +1,8 @@
 """The reward model: which of K answers would people like better?
 
 1. Read the rankings that fit. 2. A fresh adapter and a scalar head on the base. 3. One optimizer step per
-batch of rankings, all comparisons of a ranking together, each completion scored once (eq. 1). 4. Shift the
-scores so that demonstrations average 0. 5. Held-out accuracy, calibration.
+batch of rankings, all comparisons of a ranking together, each completion scored once (eq. 1). 4. Held-out
+accuracy, calibration. 5. Shift the scores so that demonstrations average 0.
 6. Save adapter, head, report.
 Shapes: C rankings of a batch, K completions of a ranking, E all completions of a pass.
 """
@@ -25,7 +25,7 @@ from torch.nn.utils.rnn import pad_sequence
 from feedback.errors import Unprocessable
 from feedback.quality.intervals import Estimate
 from training import checkpoint, models, parallel, reward_report, uncertainty
-from training.batches import Group, Packed, pack, passes, rectangle
+from training.batches import Group, Packed, pack, rectangle
 from training.config import Readout, RewardRecipe
 from training.curves import Curves
 from training.data import Ranking, all_rankings, choose, read_demonstrations, usable
@@ -64,8 +64,9 @@ def run(job: Job) -> dict[str, Any]:
 
     anchors = _anchors(job, train.rankings, texts)
     readout = job.recipe.reward.readout
-    shift = normalise(model, anchors, readout=readout, has_unit_std=job.recipe.reward.has_unit_std)
+    # Before `normalise`: σ(margin) is a probability on the scale that was trained, on no other.
     scores = score_groups(model, [r.group for r in heldout.rankings], readout=readout)
+    shift = normalise(model, anchors, readout=readout, has_unit_std=job.recipe.reward.has_unit_std)
     report = {
         **reward_report.judged(scores, heldout=heldout.rankings, train=train.rankings),
         **reward_report.counted(train, heldout),
@@ -182,15 +183,19 @@ def score(
 
 @torch.no_grad()
 def score_groups(model: Models, groups: Sequence[Group], *, readout: Readout) -> list[list[float]]:
-    """Scores of every answer, by group."""
-    scores: list[list[float]] = [[] for _ in groups]
-    lengths = [len(group) for group in groups]
-    for indices in passes(lengths, max_tokens=model.recipe.tokens_per_pass):
-        part = [groups[i] for i in indices]
-        flat = iter(score(model, pack(part).to(model.device), readout=readout).tolist())
-        for i, group in zip(indices, part, strict=True):
-            scores[i] = [next(flat) for _ in group.answers]
-    return scores
+    """Scores of every answer, by group. All processes must ask, of the same groups; each scores its
+    share."""
+    dealt = parallel.repeated(groups)
+    mine, everyones = parallel.shared_passes(
+        [len(group) for group in dealt], max_tokens=model.recipe.tokens_per_pass
+    )
+    found = [
+        score(model, pack([dealt[i] for i in indices]).to(model.device), readout=readout)
+        for indices in mine
+    ]
+    flat = iter(parallel.gathered(torch.cat(found)).tolist() if found else [])
+    scores = {i: [next(flat) for _ in dealt[i].answers] for part in everyones for i in part}
+    return [scores[i] for i in range(len(groups))]
 
 
 @torch.no_grad()

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from accelerate import init_empty_weights
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from serving import artifact
 from training import parallel
@@ -54,8 +56,8 @@ class SeparateModels:
         self.heads: dict[str, ScalarHead] = {}
         self._decoders: dict[str, _Decoder] = {}
         self._weights: dict[str, dict[str, nn.Parameter]] = {}
-        for name in [*names, REFERENCE] if POLICY in names else names:
-            self._add(name, is_frozen=name == REFERENCE or name in frozen)
+        for name in names:
+            self._add(name, is_frozen=name in frozen)
 
     # The forward pass
 
@@ -125,19 +127,21 @@ class SeparateModels:
                     shutil.copyfile(path, folder / path.name)
 
     def load(self, name: str, folder: Path) -> None:
-        """What `save` wrote; the head stays as it is."""
-        found: dict[str, Tensor] = {}
+        """What `save` wrote, one tensor in memory at a time; the head stays as it is."""
+        missing = dict(self._weights[name])
         for path in sorted(folder.glob("*.safetensors")):
-            found |= load_file(path)
-        for key, parameter in self._weights[name].items():
-            if key not in found:
-                raise ValueError(f"{folder.name} holds no {key}: it is no model of this base")
-            parallel.copy_into(parameter, found[key])
+            with safe_open(path, framework="pt") as file:
+                for key in sorted(missing.keys() & file.keys()):  # in all processes alike
+                    parallel.copy_into(missing.pop(key), file.get_tensor(key))
+        if missing:
+            raise ValueError(f"{folder.name} holds no {min(missing)}: it is no model of this base")
 
     # Private
 
     def _add(self, name: str, *, is_frozen: bool) -> None:
-        causal_lm = AutoModelForCausalLM.from_pretrained(
+        is_sharded = parallel.size() > 1
+        make = _empty if is_sharded else AutoModelForCausalLM.from_pretrained
+        causal_lm = make(
             self._base_model,
             dtype=self._compute if is_frozen else torch.float32,
             attn_implementation=ATTENTION,
@@ -152,13 +156,15 @@ class SeparateModels:
             self.heads[name].requires_grad_(not is_frozen)
         names = {id(p): key for key, p in causal_lm.named_parameters()}
         places = {key: names[id(p)] for key, p in decoder.named_parameters()}
-        if parallel.size() > 1:
+        if is_sharded:
             _shard(decoder, device=self.device, compute=self._compute)
         else:
             decoder.to(self.device)
         self._decoders[name] = decoder
         # Taken now: between forward and backward passes FSDP2 has whole tensors in the shards' place.
         self._weights[name] = {places[key]: p for key, p in decoder.named_parameters()}
+        if is_sharded:
+            self.load(name, self._base_model)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self._compute == torch.float32:
@@ -194,6 +200,15 @@ def _checkpoint(layers: nn.ModuleList) -> None:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
 
+def _empty(base_model: Path, **options: Any) -> Any:
+    """A model whose weights are nowhere yet: no process has room for all of a large one."""
+    config = AutoConfig.from_pretrained(base_model)
+    with init_empty_weights(include_buffers=False):
+        causal_lm = AutoModelForCausalLM.from_config(config, **options)
+    causal_lm.tie_weights()  # empty weights are made one by one, the embedding's and its tied one too
+    return causal_lm
+
+
 def _shard(decoder: _Decoder, *, device: torch.device, compute: torch.dtype) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
@@ -207,3 +222,7 @@ def _shard(decoder: _Decoder, *, device: torch.device, compute: torch.dtype) -> 
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)  # losses are shares of the whole batch: a sum
             module.set_force_sum_reduction_for_comms(True)  # gloo knows no other
+    buffers = {name: buffer.clone() for name, buffer in decoder.named_buffers()}
+    decoder.to_empty(device=device)  # the shards, whose values come from the base's files
+    for name, buffer in decoder.named_buffers():
+        buffer.copy_(buffers[name])

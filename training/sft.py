@@ -22,7 +22,7 @@ from torch import Tensor
 
 from feedback.errors import Unprocessable
 from training import checkpoint, model_folder, models, parallel
-from training.batches import Group, pack, passes
+from training.batches import Group, pack
 from training.config import AdapterRecipe, FullRecipe, ModelRecipe, Recipe, SFTRecipe
 from training.curves import Curves
 from training.data import choose, read_demonstrations, read_pretraining
@@ -58,6 +58,7 @@ def run(job: Job, *, section: Section) -> dict[str, Any]:
         names=[POLICY],
         device=models.resolve_device(job.settings.device),
         seed=job.plan.seed,
+        has_reference=False,  # nothing here is measured from it
     )
     trainer = SFTTrainer(
         model,
@@ -232,13 +233,19 @@ def train_epochs(
 
 @torch.no_grad()
 def mean_loss(model: Models, groups: Sequence[Group]) -> float:
-    """Nats per response token."""
-    lengths = [len(group) for group in groups]
-    losses = [
-        _loss(model, [groups[i] for i in indices]).item()
-        for indices in passes(lengths, max_tokens=model.recipe.tokens_per_pass)
-    ]
-    return sum(losses) / _num_tokens(groups)
+    """Nats per response token. All processes must ask, of the same groups; each takes its share."""
+    dealt = parallel.repeated(groups)
+    mine, _ = parallel.shared_passes(
+        [len(group) for group in dealt], max_tokens=model.recipe.tokens_per_pass
+    )
+    loss = 0.0
+    for indices in mine:
+        packed = pack([dealt[i] for i in indices]).to(model.device)
+        logprobs_N = response_logprobs(model, packed, model.trunk(packed.layout), name=POLICY)
+        is_counted = [i < len(groups) for i in indices for _ in dealt[i].answers]
+        counts_E = torch.tensor(is_counted, device=model.device)
+        loss -= logprobs_N[counts_E.repeat_interleave(packed.lengths_E)].sum().item()
+    return parallel.totals({"loss": loss}, device=model.device)["loss"] / _num_tokens(groups)
 
 
 def best_epoch(scores: Sequence[float]) -> int:

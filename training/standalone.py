@@ -61,8 +61,7 @@ def prepare(wish: Wish, *, on_bad: preferences.OnBad) -> Recipe:
     """The folder with its plan, dataset and recipe. Raises HoneError with the cure."""
     recipe = load_recipe(wish.recipe)
     reward = None if wish.reward is None else _reward_folder(wish, recipe)
-    if not wish.data.exists():
-        raise NotFound(f"--data {wish.data}: there is no such file or folder")
+    check_data(wish.data)
     claim = _claim(wish, recipe)
     _check_claim(wish.out, claim)
     snapshot = wish.data
@@ -80,6 +79,12 @@ def prepare(wish: Wish, *, on_bad: preferences.OnBad) -> Recipe:
     _write(wish.out / WISH, claim)
     _write_plan(wish, snapshot=snapshot, reward=reward)
     return recipe
+
+
+def check_data(data: Path) -> None:
+    """Raises NotFound."""
+    if not data.exists():
+        raise NotFound(f"--data {data}: there is no such file or folder")
 
 
 @contextmanager

@@ -72,12 +72,10 @@ def sft(
     as_json: AsJson = False,
 ) -> None:
     """Imitate demonstrations; writes a model folder to serve, or to go on with."""
-    from training.standalone import Wish
-
-    wish = Wish(
-        step="ppo_init" if ppo_init else "sft",
+    wish = _wish(
+        "ppo_init" if ppo_init else "sft",
         data=data,
-        base_model=_base_model(model),
+        model=model,
         recipe=recipe,
         out=out,
         seed=seed,
@@ -115,12 +113,10 @@ def rm(
     as_json: AsJson = False,
 ) -> None:
     """Train a reward model on comparisons and rankings."""
-    from training.standalone import Wish
-
-    wish = Wish(
-        step="reward",
+    wish = _wish(
+        "reward",
         data=data,
-        base_model=_base_model(model),
+        model=model,
         recipe=recipe,
         out=out,
         seed=seed,
@@ -145,12 +141,10 @@ def ppo(
     as_json: AsJson = False,
 ) -> None:
     """Raise the reward of the model's answers to the data's prompts, by PPO-ptx."""
-    from training.standalone import Wish
-
-    wish = Wish(
-        step="ppo",
+    wish = _wish(
+        "ppo",
         data=data,
-        base_model=_base_model(model),
+        model=model,
         recipe=recipe,
         out=out,
         seed=seed,
@@ -164,6 +158,16 @@ def ppo(
         num_processes=processes,
         as_json=as_json,
     )
+
+
+def _wish(step: str, *, data: Path, model: str | None, recipe: str, **asked: Any) -> Wish:
+    """What is wrong with it is said before a model is made or downloaded."""
+    from training.config import load_recipe
+    from training.standalone import Wish, check_data
+
+    check_data(data)
+    load_recipe(recipe)
+    return Wish(step=step, data=data, base_model=_base_model(model), recipe=recipe, **asked)
 
 
 def _base_model(model: str | None) -> Path:

@@ -24,6 +24,7 @@ from feedback.labeling.given import refs_of
 from feedback.labeling.queues import Ref
 from feedback.settings import FeedbackSettings
 from serving import auth
+from training import parallel
 from training.batches import Group
 
 log = logging.getLogger(__name__)
@@ -37,16 +38,14 @@ Score = Callable[[Sequence[Group]], list[list[float]]]
 
 def prioritise(score: Score, *, max_tokens: int) -> int:
     """Give what waits its priority. Returns how many sets got one; while Redis is away, none do."""
-    try:
-        with connect(FeedbackSettings().redis_url) as client:
-            return sum(
-                _prioritise(client, score, tenant, task, max_tokens=max_tokens)
-                for tenant in {key.tenant for key in auth.list_keys(client)}
-                for task in _TASKS
-            )
-    except redis.RedisError as error:
-        log.warning("the labeling queue keeps its order: %s", error)
-        return 0
+    queues = parallel.from_first(lambda: _read(max_tokens))  # all processes score, and the same
+    priorities = {}
+    for queue, sets in queues:
+        scores = score(list(sets.values()))
+        priorities[queue] = dict(zip(sets, map(mean_entropy_bits, scores), strict=True))
+    if parallel.is_first():
+        _write(priorities)
+    return sum(map(len, priorities.values()))
 
 
 def mean_entropy_bits(scores: Sequence[float]) -> float:
@@ -55,19 +54,30 @@ def mean_entropy_bits(scores: Sequence[float]) -> float:
     return sum(entropies) / len(entropies) if entropies else 0.0
 
 
-def _prioritise(
-    client: redis.Redis, score: Score, tenant: str, task: str, *, max_tokens: int
-) -> int:
-    queue = keys.queue(tenant, task)
-    waiting = dict(_waiting(client, queue, task, max_tokens=max_tokens))
-    scores = score(list(waiting.values()))
-    priorities: Mapping[str, float] = {
-        completion_id: mean_entropy_bits(of_set)
-        for completion_id, of_set in zip(waiting, scores, strict=True)
-    }
-    if priorities:
-        client.zadd(queue, dict(priorities), xx=True)  # what was judged meanwhile stays away
-    return len(priorities)
+def _read(max_tokens: int) -> list[tuple[str, dict[str, Group]]]:
+    """The queues that are not empty: (key, sets by the id of their completion)."""
+    try:
+        with connect(FeedbackSettings().redis_url) as client:
+            tenants = {key.tenant for key in auth.list_keys(client)}
+            queues = [(keys.queue(tenant, task), task) for tenant in tenants for task in _TASKS]
+            found = [
+                (queue, dict(_waiting(client, queue, task, max_tokens=max_tokens)))
+                for queue, task in queues
+            ]
+    except redis.RedisError as error:
+        log.warning("the labeling queue keeps its order: %s", error)
+        return []
+    return [(queue, sets) for queue, sets in found if sets]
+
+
+def _write(priorities: Mapping[str, Mapping[str, float]]) -> None:
+    try:
+        with connect(FeedbackSettings().redis_url) as client:
+            for queue, of_queue in priorities.items():
+                # xx: what was judged meanwhile stays away
+                client.zadd(queue, dict(of_queue), xx=True)
+    except redis.RedisError as error:
+        log.warning("the labeling queue keeps its order: %s", error)
 
 
 def _waiting(

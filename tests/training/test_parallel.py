@@ -37,7 +37,7 @@ def test_two_processes_have_the_losses_and_the_weights_of_one(
 ) -> None:
     alone = run(tiny_folder, weights, tmp_path / "alone.json", torchrun=[])
     both = run(tiny_folder, weights, tmp_path / "both.json", torchrun=_TORCHRUN)
-    assert len(alone["figures"]) == len(both["figures"]) == 9
+    assert len(alone["figures"]) == len(both["figures"]) == 11
     for one, two in zip(alone["figures"], both["figures"], strict=True):
         for name in one.keys() - {"time/train_s", "time/tokens_per_s"}:
             assert two[name] == pytest.approx(one[name], rel=2e-4, abs=2e-5), name

@@ -135,6 +135,7 @@ def test_who_asks_in_vain_does_not_cost_the_holder_its_lease(rounds: Rounds) -> 
     assert holder.retake()
 
 
+@pytest.mark.timeout(600)
 def test_a_step_that_always_fails_ends_the_round_with_its_last_words(
     rounds: Rounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,19 +146,19 @@ def test_a_step_that_always_fails_ends_the_round_with_its_last_words(
     )  # the child finds no Redis
     Registry(rounds.redis).ensure_base("base", "d")
     round_id = rounds.start(reason="test")
-    started = time.monotonic()
     worker.run(rounds, round_id)
     state = rounds.state(round_id)
     assert state["status"] == "failed"
     assert state["step"] == STEPS[0]
+    assert state["attempts:snapshot"] == "3"  # two were made, no third
     assert rounds.active() is None
-    assert time.monotonic() - started < 60
     assert Registry(rounds.redis).aliases()["production"] == "policy-0000"  # nothing was published
     rounds.retry(round_id)
     assert rounds.active() == round_id
     assert "attempts:snapshot" not in rounds.state(round_id)
 
 
+@pytest.mark.timeout(600)
 def test_a_step_that_linux_kills_says_what_that_means(
     rounds: Rounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,12 +168,12 @@ def test_a_step_that_linux_kills_says_what_that_means(
     round_id = rounds.start(reason="test")
     working = threading.Thread(target=worker.run, args=(rounds, round_id))
     working.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (steps := [p for p in psutil.Process().children() if "training.step" in p.cmdline()]):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     steps[0].kill()
-    working.join(60)
+    working.join()
     assert "tokens_per_pass" in json.loads(rounds.state(round_id)["detail"])["error"]
 
 

@@ -15,14 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from feedback.errors import HoneError
 from tests.serving.fake_engine import TOKEN
 from tests.training.test_preferences import write
 from tests.training.torch_engine import TorchEngine
+from training import models
 from training.cli import app
 from training.config import RECIPES, load_recipe
+from training.data import all_rankings, usable
+from training.models import REWARD
+from training.reward import load_into, score_groups
+from training.reward_report import judged
+from training.texts import Texts
 
 
 @pytest.fixture
@@ -286,6 +293,37 @@ def test_data_that_teach_nothing_are_refused_before_anything_is_loaded(
     assert isinstance(result.exception, HoneError)
     assert told in result.exception.message
     assert not (tmp_path / "out" / "train.json").exists()  # mended data may go there
+
+
+def test_data_that_are_not_there_are_refused_before_a_model_is_made(
+    hone: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HONE_SERVING_DATA_DIR", str(tmp_path / "models"))
+    for command in ("sft", "rm"):
+        wanted = arguments(command, data="/nowhere", out=tmp_path / "out")
+        result = hone.invoke(app, wanted)
+        assert "--data /nowhere: there is no such file" in str(result.exception)
+    assert not (tmp_path / "models").exists()
+
+
+def test_calibration_is_said_of_the_scale_that_was_trained(
+    reward: Path, recipe: Path, tiny_folder: Path
+) -> None:
+    report = json.loads((reward / "reward" / "report.json").read_text())
+    wanted = load_recipe(str(recipe))
+    assert wanted.reward.has_unit_std
+    model = models.load(
+        tiny_folder, recipe=wanted.model, names=[REWARD], device=torch.device("cpu"), seed=0
+    )
+    load_into(model, reward / "reward")
+    read = all_rankings(reward / "snapshot", split="heldout", texts=Texts(tiny_folder))
+    heldout = usable(read, max_tokens=wanted.model.max_sequence_tokens).rankings
+    scores = score_groups(model, [r.group for r in heldout], readout="last")
+    trained = [[score * report["anchor_std"] for score in of_one] for of_one in scores]
+    found = judged(trained, heldout=heldout, train=[])["calibration"]
+    assert report["anchor_std"] != pytest.approx(1, rel=0.1)
+    for name in ("log_loss", "temperature"):
+        assert report["calibration"][name] == pytest.approx(found[name], rel=1e-2), name
 
 
 def test_data_that_do_not_fit_the_context_end_with_one_clear_line(

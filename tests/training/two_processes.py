@@ -19,9 +19,9 @@ from training.data import Ranking
 from training.experience import gather
 from training.learner import Learner
 from training.models import POLICY, REWARD, VALUE
-from training.reward import RewardTrainer
+from training.reward import RewardTrainer, score_groups
 from training.rollouts import Rollout
-from training.sft import SFTTrainer
+from training.sft import SFTTrainer, mean_loss
 from training.trainer import describe
 
 RECIPE = load_recipe("tiny")
@@ -90,6 +90,9 @@ def main(base_model: Path, weights: str, out: Path) -> None:
     model = models.load(base_model, recipe=recipe, names=[REWARD], device=device, seed=0)
     reward = RewardTrainer(model, RECIPE.reward, rankings(), seed=0)
     figures += [reward.update() for _ in range(3)]
+    groups = [ranking.group for ranking in rankings()[:15]]  # odd: one of them is scored twice
+    scores = score_groups(model, groups, readout=RECIPE.reward.readout)
+    figures.append({f"{i}/{k}": s for i, part in enumerate(scores) for k, s in enumerate(part)})
     model = models.load(
         base_model,
         recipe=recipe,
@@ -106,9 +109,12 @@ def main(base_model: Path, weights: str, out: Path) -> None:
         figures.append(describe(experience, recipe=RECIPE.ppo))
         figures.append(learner.update(experience, iteration=iteration))
     state = learner.state()
-    model = models.load(base_model, recipe=recipe, names=[POLICY], device=device, seed=0)
+    model = models.load(
+        base_model, recipe=recipe, names=[POLICY], device=device, seed=0, has_reference=False
+    )
     sft = SFTTrainer(model, RECIPE.ppo_init, demonstrations(), pretraining=PRETRAINING, seed=0)
     figures += [sft.update() for _ in range(2)]
+    figures.append({"heldout": mean_loss(model, demonstrations()[:5])})
     state |= {f"sft/{name}": tensor for name, tensor in model.state(POLICY).items()}
     if parallel.is_first():
         sums = {name: tensor.double().abs().sum().item() for name, tensor in state.items()}

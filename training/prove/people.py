@@ -17,9 +17,9 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from training.batches import Group
-from training.config import AdapterRecipe
 from training.data import Prompt, Ranking
-from training.models import POLICY, REFERENCE, REWARD, VALUE, Models
+from training.models import REFERENCE, Models
+from training.prove import world
 from training.prove.sampling import draw
 from training.shared import SharedModel
 
@@ -214,27 +214,7 @@ def build_model(*, seed: int) -> SharedModel:
     causal_lm = LlamaForCausalLM(config)
     with torch.no_grad():
         causal_lm.lm_head.weight.mul_(0.8)  # about 2.1 nats per token: it says nearly anything
-    linears = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    recipe = AdapterRecipe(
-        weights="adapter",
-        gradient_checkpointing=False,
-        dtype="float32",
-        num_adapted_layers=2,
-        target_modules=linears,
-        rank=16,
-        alpha=32.0,
-        max_sequence_tokens=64,
-        tokens_per_pass=16384,
-    )
-    model = SharedModel(
-        causal_lm,
-        recipe=recipe,
-        adapters=[POLICY, VALUE, REWARD],
-        device=torch.device("cpu"),
-        seed=seed,
-    )
-    model.unembedding_VD = model.unembedding_VD[:NUM_TOKENS]  # nobody answers with a prompt
-    return model
+    return world.adapted(causal_lm, seed=seed)
 
 
 def _gumbel(shape: torch.Size, *, seed: int) -> Tensor:
