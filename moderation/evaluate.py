@@ -1,97 +1,137 @@
-"""Judges the classifier as it is installed: `python -m moderation.evaluate FILE`.
+"""Judges a classifier on labelled texts: what `hone moderation evaluate` runs.
 
-A file of JSON lines (as `train` reads) gives figures per category, by default on its test split,
-which the fit never saw. Any other file is taken as benign texts, one per line: the share that is
-flagged, and which.
+Figures per category with intervals, beside other scorers on the same texts; how often texts are
+flagged that only name an identity; what obfuscation costs.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-import time
-from collections.abc import Sequence
-from pathlib import Path
+import random
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 
-from feedback.errors import HoneError
-from moderation import classifier, dataset, policy
-from moderation.categories import SCORED
+from moderation import peers
+from moderation.categories import FITTED
 from moderation.classifier import Classifier
 from moderation.dataset import Row
-from moderation.settings import ModerationSettings
-from moderation.train import BENIGN_SOURCES, Known, judge
+from moderation.figures import Floats
+from moderation.obfuscation import STYLES
+from moderation.policy import FLAG
+from moderation.train import figures_of, known, rounded
+
+# Sources whose harmless texts name identities on purpose.
+IDENTITY = ("hatecheck", "madlibs")
+NUM_OBFUSCATED = 300  # harmful texts per style and category
 
 
-def main() -> int:
-    """Exit codes: 0 done, 1 the file or the classifier cannot be used, 2 wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m moderation.evaluate", description=__doc__)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--split", choices=[*dataset.SPLITS, "all"], default="test")
-    options = parser.parse_args()
-    settings = ModerationSettings()
-    try:
-        scorer = classifier.load(settings)
-        if {".jsonl", ".gz"} & set(options.file.suffixes):
-            rows = _chosen(dataset.read(options.file), split=options.split)
-            report = labelled(scorer, rows=rows, limits=settings.flags())
-        else:
-            lines = options.file.read_text(encoding="utf-8").splitlines()
-            report = benign(scorer, texts=[line for line in lines if line], limits=settings.flags())
-    except (HoneError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.write(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode() + "\n")
-    return 0
-
-
-def labelled(
-    scorer: Classifier, *, rows: Sequence[Row], limits: dict[str, float]
-) -> dict[str, Any]:
-    """Figures per category, over the texts whose label is known and of both kinds."""
-    scored, ms_per_text = _score(scorer, [row.text for row in rows])
-    figures = {}
-    for name in (name for name in SCORED if name in limits):
-        known = [i for i, row in enumerate(rows) if name in row.labels]
-        labels = np.array([rows[i].labels[name] == 1 for i in known], dtype=bool)
-        if not labels.any() or labels.all():
-            continue
-        is_benign = np.array([rows[i].source in BENIGN_SOURCES for i in known], dtype=bool)
-        scores = np.array([scored[i][name] for i in known])
-        figures[name] = judge(
-            Known(scores=scores, labels=labels, benign=is_benign & ~labels), threshold=limits[name]
-        )
-    return {"num_texts": len(rows), "ms_per_text": ms_per_text, "categories": figures}
-
-
-def benign(scorer: Classifier, *, texts: Sequence[str], limits: dict[str, float]) -> dict[str, Any]:
-    """How many of these texts are flagged, though none should be."""
-    scored, ms_per_text = _score(scorer, texts)
-    flagged = {
-        text: names
-        for text, scores in zip(texts, scored, strict=True)
-        if (names := policy.over(scores, limits=limits))
+def evaluate(scorer: Classifier, *, rows: Sequence[Row]) -> dict[str, Any]:
+    """Over the texts whose label is known; a category with labels of one kind only is left out."""
+    texts = [row.text for row in rows]
+    scored = scorer.score_many(texts)
+    own = {name: np.array([scores[name] for scores in scored]) for name in FITTED}
+    return {
+        "num_texts": len(rows),
+        "categories": areas(rows, own),
+        "flagged": _flagged(rows, own),
+        "identity": identity(rows, scored),
+        "obfuscation": obfuscation(scorer, rows=rows, plain=own),
+        "peers": against(rows),
     }
+
+
+def areas(rows: Sequence[Row], scores: Mapping[str, Floats]) -> dict[str, Any]:
+    """Both areas of every category that has labels of both kinds."""
+    report = {}
+    for name, scores_N in scores.items():
+        known_N, positive_N = known(rows, category=name)
+        if positive_N.any() and (known_N & ~positive_N).any():
+            report[name] = figures_of(scores_N[known_N], positive_N[known_N])
+    return report
+
+
+def identity(rows: Sequence[Row], scored: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """How many of the texts that only name an identity are flagged, in any category."""
+    report = {}
+    for source in IDENTITY:
+        harmless = [
+            scores
+            for row, scores in zip(rows, scored, strict=True)
+            if row.source == source and row.labels.get("hate") == 0
+        ]
+        if harmless:
+            report[source] = {
+                "num_texts": len(harmless),
+                "flagged_as_hate": _share([scores["hate"] >= FLAG for scores in harmless]),
+                "flagged": _share([max(scores.values()) >= FLAG for scores in harmless]),
+            }
+    return report
+
+
+def obfuscation(
+    scorer: Classifier, *, rows: Sequence[Row], plain: Mapping[str, Floats]
+) -> dict[str, Any]:
+    """AUPRC and recall when the harmful texts are disguised and the harmless are not."""
+    report: dict[str, Any] = {}
+    for name, scores_N in plain.items():
+        known_N, positive_N = known(rows, category=name)
+        positives = np.flatnonzero(positive_N)[:NUM_OBFUSCATED]
+        chosen = np.concatenate([positives, np.flatnonzero(known_N & ~positive_N)])
+        if not len(positives) or len(chosen) == len(positives):
+            continue
+        labels = positive_N[chosen]
+        report[name] = {"plain": _found(scores_N[chosen], labels)}
+        for style, disguise in STYLES.items():
+            draw = random.Random(0)
+            disguised = [disguise(rows[i].text, draw) for i in positives]
+            scores = scores_N[chosen].copy()
+            scores[: len(positives)] = [one[name] for one in scorer.score_many(disguised)]
+            report[name][style] = _found(scores, labels)
+    return report
+
+
+def against(rows: Sequence[Row]) -> dict[str, Any]:
+    """The areas of what others install, each with its one score for every category."""
+    scorers, absent = peers.available()
+    texts = [row.text for row in rows]
+    report: dict[str, Any] = {name: {"absent": why} for name, why in absent.items()}
+    for name, scorer in scorers.items():
+        scores_N = scorer(texts)
+        report[name] = areas(rows, dict.fromkeys(FITTED, scores_N))
+    return report
+
+
+def benign(scorer: Classifier, *, texts: Sequence[str]) -> dict[str, Any]:
+    """How many of these texts are flagged, though none should be."""
+    flagged = {}
+    for text, scores in zip(texts, scorer.score_many(texts), strict=True):
+        names = [name for name, score in scores.items() if score >= FLAG]
+        if names:
+            flagged[text] = names
     return {
         "num_texts": len(texts),
-        "ms_per_text": ms_per_text,
-        "flagged_share": len(flagged) / max(1, len(texts)),
+        "flagged_share": rounded(len(flagged) / max(1, len(texts))),
         "flagged": flagged,
     }
 
 
-def _chosen(rows: Sequence[Row], *, split: str) -> Sequence[Row]:
-    return rows if split == "all" else [rows[i] for i in dataset.split(rows)[split]]
+def _flagged(rows: Sequence[Row], own: Mapping[str, Floats]) -> dict[str, Any]:
+    report = {}
+    for name, scores_N in own.items():
+        known_N, positive_N = known(rows, category=name)
+        negative_N = known_N & ~positive_N
+        report[name] = {
+            "recall": _share(scores_N[positive_N] >= FLAG),
+            "false_positive_rate": _share(scores_N[negative_N] >= FLAG),
+        }
+    return report
 
 
-def _score(scorer: Classifier, texts: Sequence[str]) -> tuple[list[dict[str, float]], float]:
-    started = time.perf_counter()
-    scored = [scorer.score(text) for text in texts]
-    return scored, 1000 * (time.perf_counter() - started) / max(1, len(texts))
+def _found(scores: Floats, labels: Any) -> dict[str, float]:
+    figures = figures_of(scores, labels)
+    return {"auprc": figures["auprc"], "recall": _share(scores[labels] >= FLAG)}
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _share(flags: Any) -> float:
+    return rounded(np.mean(flags)) if len(flags) else 0.0

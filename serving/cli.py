@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from feedback.errors import HoneError
+from moderation import commands as moderation_commands
 from serving.bench import commands as bench_commands
 from serving.commands import data as data_commands
 from serving.commands import erase as erase_commands
@@ -38,6 +39,7 @@ app.add_typer(label_commands.app, name="label")
 app.add_typer(snapshot_commands.app, name="snapshot")
 app.add_typer(webhook_commands.app, name="webhooks")
 app.add_typer(bench_commands.app, name="bench")
+app.add_typer(moderation_commands.app, name="moderation")
 app.command()(data_commands.export)
 app.command("import")(data_commands.import_)
 app.command()(erase_commands.erase)

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from feedback.errors import Refused
 from moderation import train
-from moderation.categories import CATEGORIES, SCORED, UNSCORED
-from moderation.classifier import HEADS, Classifier, load, read_heads
+from moderation.categories import CATEGORIES, FITTED, SCORED, UNSCORED
+from moderation.classifier import HEADS, Classifier, load, read_heads, worst
 from moderation.policy import decide
 from moderation.settings import ModerationSettings
 
@@ -102,11 +104,21 @@ def test_a_violation_is_found_anywhere_in_a_long_text(classifier: Classifier, pl
     assert "self-harm" in decide(classifier.score(long_text))
 
 
-def test_every_category_is_answered_and_unscored_ones_are_zero(classifier: Classifier) -> None:
+def test_what_is_scored_is_answered_and_nothing_else(classifier: Classifier) -> None:
     scores = classifier.score("I am going to stab him to death tomorrow.")
-    assert list(scores) == list(CATEGORIES)
-    assert all(scores[name] == 0.0 for name in UNSCORED)
-    assert all(0.0 < scores[name] < 1.0 for name in SCORED)
+    assert tuple(scores) == classifier.scored == SCORED
+    assert all(0.0 <= scores[name] < 1.0 for name in SCORED)
+    outside = worst([scores])
+    assert list(outside) == list(CATEGORIES)
+    assert all(outside[name] == 0.0 for name in UNSCORED)
+
+
+def test_many_texts_score_as_they_do_alone_and_in_order(classifier: Classifier) -> None:
+    texts = [*BENIGN[:6], "A long walk. " * 150, *(text for text, _ in VIOLATING)]
+    alone = [classifier.score(text) for text in texts]
+    assert classifier.score_many(texts, num_threads=2) == alone
+    assert classifier.score_many(texts, num_threads=1) == alone
+    assert classifier.score_many([]) == []
 
 
 def test_a_text_scores_the_same_whatever_was_scored_before(classifier: Classifier) -> None:
@@ -123,44 +135,60 @@ def test_odd_text_gets_finite_scores(classifier: Classifier, text: str) -> None:
 
 
 def test_the_report_keeps_what_it_promises() -> None:
-    content = json.loads(HEADS.read_bytes())
-    report = content["report"]
-    assert HEADS.stat().st_size < 100_000
-    assert set(report["categories"]) == set(SCORED)
-    for figures in report["categories"].values():
-        assert figures["validation"]["false_positive_rate_benign"] <= report["benign_rate"]
-        assert figures["validation"]["false_positive_rate"] <= report["negative_rate"]
-        assert figures["test"]["false_positive_rate_benign"] <= 0.01
-        assert figures["test"]["auc"] > 0.85
+    report = json.loads(HEADS.with_name("report.json").read_bytes())
+    assert HEADS.stat().st_size < 10_000_000
+    assert report["heads_digest"] == hashlib.sha256(HEADS.read_bytes()).hexdigest()
+    assert set(report["test"]) == set(FITTED)
+    for name in FITTED:
+        validation, test = report["validation"][name], report["test"][name]
+        assert validation["false_positive_rate_benign"] <= report["benign_rate"]
+        assert validation["false_positive_rate"] <= report["negative_rate"]
+        assert test["false_positive_rate_benign"] <= 0.01
+        assert test["auroc_95"][0] <= test["auroc"] <= test["auroc_95"][1]
+
+
+def _changed(tmp_path: Path, **changes: Any) -> Path:
+    """heads.npz with other arrays; `about` is merged, None takes an array out."""
+    with np.load(HEADS) as content:
+        arrays = {name: content[name] for name in content.files}
+    about = json.loads(arrays["about"].tobytes()) | changes.pop("about", {})
+    arrays["about"] = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
+    for name, value in changes.items():
+        if value is None:
+            del arrays[name]
+        else:
+            arrays[name] = value
+    heads = tmp_path / "heads.npz"
+    np.savez(heads, **arrays)
+    return heads
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("changes", "reason"),
     [
-        ({"schema": 99}, "not schema"),
-        ({"heads": {}}, "not schema"),
-        ({"encoder_digest": "0" * 64}, "fitted on encoder 000000000000"),
+        ({"about": {"schema": 99}}, "not schema"),
+        ({"about": {"categories": ["hate"]}}, "not schema"),
+        ({"about": {"encoder_digest": "0" * 64}}, "fitted on encoder 000000000000"),
+        ({"limit_C": np.array([np.nan])}, "not finite"),
+        ({"shift_F.0": np.zeros(10)}, "features"),
+        ({"idf_V": None}, "lacks 'idf_V'"),
     ],
 )
 def test_heads_that_do_not_fit_are_refused(
-    tmp_path: Path, change: dict[str, Any], reason: str
+    tmp_path: Path, changes: dict[str, Any], reason: str
 ) -> None:
-    heads = tmp_path / "heads.json"
-    heads.write_text(json.dumps({**json.loads(HEADS.read_bytes()), **change}))
     with pytest.raises(Refused, match=reason):
-        load(ModerationSettings(heads=heads))
+        load(ModerationSettings(heads=_changed(tmp_path, **changes)))
 
 
-def test_heads_with_a_nan_or_a_wrong_width_are_refused(tmp_path: Path) -> None:
-    heads = tmp_path / "heads.json"
-    content = json.loads(HEADS.read_bytes())
-    for head in content["heads"].values():
-        head["weights"] = head["weights"][:10]
-    heads.write_text(json.dumps(content))
-    with pytest.raises(Refused, match="384 finite weights"):
+@pytest.mark.parametrize("content", [b"", b"{}", b"PK\x03\x04"])
+def test_a_file_that_is_no_heads_is_refused(tmp_path: Path, content: bytes) -> None:
+    heads = tmp_path / "heads.npz"
+    heads.write_bytes(content)
+    with pytest.raises(Refused, match="no heads"):
         read_heads(heads)
     with pytest.raises(Refused, match="no heads"):
-        read_heads(tmp_path / "absent.json")
+        read_heads(tmp_path / "absent.npz")
 
 
 def test_an_encoder_that_is_not_there_is_refused_with_the_setting(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ HEAVY = ["numpy", "onnxruntime", "tokenizers", "torch", "transformers"]
 
 
 @pytest.mark.parametrize(
-    "module", ["categories", "policy", "settings", "wire", "client", "backends.chosen"]
+    "module", ["categories", "policy", "settings", "wire", "client", "commands", "backends.chosen"]
 )
 def test_what_the_gateway_imports_loads_nothing_heavy(module: str) -> None:
     code = f"import json, sys, moderation.{module}; print(json.dumps([*sys.modules]))"
