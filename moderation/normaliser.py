@@ -35,7 +35,10 @@ _INVISIBLE = re.compile(
 _MARK = re.compile("[\u0300-\u036f\u0489\u20d0-\u20ff]")
 _EMOJI = re.compile("[\u2190-\u21ff\u2300-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]")
 _SPACED = re.compile(r"(?<![^\W_])[^\W\d_](?:[ \t.\-_*·•|/~]{1,2}[^\W_]){2,}(?![^\W_])")
-_MIXED = re.compile(r"[^\W_]*(?:[^\W\d_][0134578@$!|9£€]+[^\W\d_]|[@$013457][^\W\d_])[\w@$!|£€]*")
+_MIXED = re.compile(
+    # From a word's start, within a bound: else a long run of letters costs its square.
+    r"(?<![\w@$!|£€])[^\W_]{0,20}(?:[^\W\d_][0134578@$!|9£€]+[^\W\d_]|[@$013457][^\W\d_])[\w@$!|£€]{0,30}"
+)
 _MASKED = re.compile(r"(?<![\w*])[^\W\d_]+[*_#]+[^\W\d_]+(?![\w*])")
 _STRETCHED = re.compile(r"([^\W\d_])\1{2,}")
 _WORD = re.compile(r"[^\W\d_]+")

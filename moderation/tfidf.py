@@ -76,7 +76,8 @@ def inverse_frequency(counted: Sequence[Indices]) -> Floats:
 
 def sparse(counted: Sequence[Indices], *, idf_V: Floats) -> Sparse:
     """The rows of texts' buckets."""
-    bucket, value, row = [], [], []
+    # Also of no texts at all.
+    bucket, value, row = [np.empty(0, np.int64)], [np.empty(0, np.float32)], [np.empty(0, np.int64)]
     for index, found in enumerate(counted):
         bucket_Z, count_Z = np.unique(found, return_counts=True)
         bucket.append(bucket_Z)

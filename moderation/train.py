@@ -95,8 +95,8 @@ def train(
     in_fit = [*splits["train"], *range(len(rows), len(rows) + len(made))]
     heads = fit(corpus.part(in_fit), encoder_digest=encoder.digest, model=model, say=say)
     chat = [i for i in splits["train"] if rows[i].source in CHAT_WEIGHTS]
-    judging = corpus.part([*splits["validation"], *chat])
-    heads = replace(heads, limit_C=_limits(heads, judging))
+    limit_C = _limits(heads, corpus.part(splits["validation"]), chat=corpus.part(chat))
+    heads = replace(heads, limit_C=limit_C)
     real = [i for i in splits["test"] if not rows[i].source.startswith("templates/")]
     report = {
         "model": model,
@@ -245,24 +245,23 @@ def rounded(value: Any) -> float:
     return float(f"{float(value):.4g}")
 
 
-def _limits(heads: Heads, corpus: Corpus) -> Floats:
+def _limits(heads: Heads, corpus: Corpus, *, chat: Corpus) -> Floats:
     """(C,) the lowest log-odds that keep every rate of false positives."""
     scores_NC = logits(heads, corpus).astype(np.float64)
+    chat_NC = logits(heads, chat).astype(np.float64)
     is_benign_N = np.array([row.source in BENIGN_SOURCES for row in corpus.rows], dtype=bool)
-    is_chat_N = np.array([row.source in CHAT_WEIGHTS for row in corpus.rows], dtype=bool)
     limits = []
     for index, name in enumerate(FITTED):
         known_N, positive_N = known(corpus.rows, category=name)
         negative_N = known_N & ~positive_N
+        scores_N = scores_NC[:, index]
+        kept = (
+            (scores_N[negative_N & is_benign_N], BENIGN_RATE),
+            (scores_N[negative_N], NEGATIVE_RATE),
+            (chat_NC[:, index], CHAT_RATE),
+        )
         limits.append(
-            max(
-                figures.threshold_for(scores_NC[chosen_N, index], false_positive_rate=rate)
-                for chosen_N, rate in (
-                    (is_chat_N, CHAT_RATE),
-                    (negative_N & is_benign_N, BENIGN_RATE),
-                    (negative_N, NEGATIVE_RATE),
-                )
-            )
+            max(figures.threshold_for(part, false_positive_rate=rate) for part, rate in kept)
         )
     # Single precision may round down, onto the very text that must not be flagged.
     return np.nextafter(np.array(limits, dtype=np.float32), np.float32(np.inf))

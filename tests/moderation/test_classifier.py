@@ -85,12 +85,12 @@ def test_the_benign_texts_of_this_test_are_not_those_of_the_fit() -> None:
     assert not [text for text in BENIGN if text.casefold().rstrip("?.!") in fitted]
 
 
-@pytest.mark.parametrize("stage", ["prompt", "completion"])
-def test_everyday_texts_of_the_fit_pass_too(classifier: Classifier, stage: Any) -> None:
+def test_everyday_texts_of_the_fit_pass_too(classifier: Classifier) -> None:
     texts = [row.text for row in train.everyday()]
-    blocked = [text for text in texts if decide(classifier.score(text), stage=stage)]
-    # BENIGN_RATE is kept over all benign sources; on these, one in a hundred may be left.
-    assert len(blocked) <= len(texts) // 100, blocked
+    scored = zip(texts, classifier.score_many(texts), strict=True)
+    blocked = [text for text, scores in scored if decide(scores)]
+    # The rates are kept over the fit's texts; a composed category may add to them.
+    assert len(blocked) <= 0.005 * len(texts), blocked
 
 
 @pytest.mark.parametrize("place", ["first", "middle", "last"])

@@ -15,7 +15,7 @@ from moderation.scoring import scored_lines
 ROWS = [
     {"id": 7, "text": "How do I bake bread?"},
     {"text": "I am going to stab him to death tomorrow. " * 20, "label": {"x": None}},
-    {"text": "", "id": "é\ud83d\ude00"},
+    {"text": "", "id": "é😀"},
 ]
 
 
