@@ -25,7 +25,7 @@ import orjson
 
 from feedback.errors import Refused
 from moderation import composed
-from moderation.categories import CATEGORIES, FITTED, SCORED
+from moderation.categories import FITTED, SCORED
 from moderation.encoder import Encoder, Window
 from moderation.features import NUM_FEATURES, joined
 from moderation.network import Network
@@ -106,11 +106,6 @@ class Classifier:
                 zip(order, pool.map(lambda index: self.score(texts[index]), order), strict=True)
             )
         return [scored[index] for index in range(len(texts))]
-
-
-def worst(scored: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The highest score of each category over a text's windows, for all of OpenAI's categories."""
-    return {name: max(scores.get(name, 0.0) for scores in scored) for name in CATEGORIES}
 
 
 def load(settings: ModerationSettings) -> Classifier:

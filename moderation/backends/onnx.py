@@ -1,7 +1,7 @@
 """Our classifier, in this process, on one core.
 
-Windows are scored one by one: the int8 encoder's scores depend on what else is in a batch, and the
-loop stays free between two of them, so that no long text holds up the others.
+Windows are scored one by one: the loop stays free between two of them, so that no long text holds up
+the others.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ import pytest
 
 from feedback.errors import Refused
 from moderation import train
-from moderation.categories import CATEGORIES, FITTED, SCORED, UNSCORED
-from moderation.classifier import HEADS, Classifier, load, read_heads, worst
-from moderation.policy import decide
+from moderation.categories import FITTED, SCORED, UNSCORED
+from moderation.classifier import HEADS, Classifier, load, read_heads
+from moderation.policy import FLAG, over
 from moderation.settings import ModerationSettings
 
 # None of these is in moderation/everyday.txt (a test below says so).
@@ -69,15 +69,18 @@ VIOLATING = [
 ]
 
 
+def flagged(scores: dict[str, float]) -> list[str]:
+    return over(scores, limits=dict.fromkeys(SCORED, FLAG))
+
+
 @pytest.mark.parametrize("text", BENIGN)
-@pytest.mark.parametrize("stage", ["prompt", "completion"])
-def test_everyday_text_passes(classifier: Classifier, text: str, stage: Any) -> None:
-    assert decide(classifier.score(text), stage=stage) == []
+def test_everyday_text_passes(classifier: Classifier, text: str) -> None:
+    assert flagged(classifier.score(text)) == []
 
 
 @pytest.mark.parametrize(("text", "category"), VIOLATING)
 def test_a_clear_violation_is_blocked(classifier: Classifier, text: str, category: str) -> None:
-    assert category in decide(classifier.score(text))
+    assert category in flagged(classifier.score(text))
 
 
 def test_the_benign_texts_of_this_test_are_not_those_of_the_fit() -> None:
@@ -88,7 +91,7 @@ def test_the_benign_texts_of_this_test_are_not_those_of_the_fit() -> None:
 def test_everyday_texts_of_the_fit_pass_too(classifier: Classifier) -> None:
     texts = [row.text for row in train.everyday()]
     scored = zip(texts, classifier.score_many(texts), strict=True)
-    blocked = [text for text, scores in scored if decide(scores)]
+    blocked = [text for text, scores in scored if flagged(scores)]
     # The rates are kept over the fit's texts; a composed category may add to them.
     assert len(blocked) <= 0.005 * len(texts), blocked
 
@@ -100,17 +103,15 @@ def test_a_violation_is_found_anywhere_in_a_long_text(classifier: Classifier, pl
     at = {"first": 0, "middle": 30, "last": 60}[place]
     long_text = " ".join([*filler[:at], *[violation] * 8, *filler[at:]])
     assert len(classifier.windows(long_text)) >= 4
-    assert decide(classifier.score(" ".join(filler))) == []
-    assert "self-harm" in decide(classifier.score(long_text))
+    assert flagged(classifier.score(" ".join(filler))) == []
+    assert "self-harm" in flagged(classifier.score(long_text))
 
 
 def test_what_is_scored_is_answered_and_nothing_else(classifier: Classifier) -> None:
     scores = classifier.score("I am going to stab him to death tomorrow.")
     assert tuple(scores) == classifier.scored == SCORED
     assert all(0.0 <= scores[name] < 1.0 for name in SCORED)
-    outside = worst([scores])
-    assert list(outside) == list(CATEGORIES)
-    assert all(outside[name] == 0.0 for name in UNSCORED)
+    assert not set(scores) & set(UNSCORED)
 
 
 def test_many_texts_score_as_they_do_alone_and_in_order(classifier: Classifier) -> None:
