@@ -10,7 +10,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feedback.errors import HoneError
 from moderation import policy
-from moderation.categories import SCORED
 
 Changes = dict[str, float | None]  # category -> threshold; None switches the category off
 
@@ -86,10 +85,6 @@ class ModerationSettings(BaseSettings):
             except HoneError as error:
                 raise ValueError(error.message) from error
         return changes
-
-    def flags(self) -> dict[str, float]:
-        """Score from which our classifier flags each category."""
-        return policy.override(dict.fromkeys(SCORED, policy.FLAG), self.flag)
 
     def thresholds(self) -> policy.Thresholds:
         """An operator's own borders on the request path."""

@@ -203,7 +203,7 @@ def test_another_base_model_is_said_and_not_served(
 
 def test_keys_are_made_listed_and_revoked(gateway: Running) -> None:
     made = call(gateway, "POST", "/admin/keys", {"name": "new", "scopes": ["infer"]}).json()
-    assert len(gateway.openai(made["key"]).models.list().data) == 3
+    assert len(gateway.openai(made["key"]).models.list().data) == 4
     listed = call(gateway, "GET", "/admin/keys").json()["data"]
     assert made["id"] in [key["id"] for key in listed]
     assert made["key"] not in str(listed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import httpx2
@@ -98,8 +99,12 @@ def test_another_tenant_s_or_none_at_all_is_not_found(gateway: Running) -> None:
 
 
 def test_moderation_withholds_one_of_them_as_ever(
-    gateway: Running, moderation: FakeModeration
+    start_gateway: Callable[..., Running],
+    redis_url: str,
+    engine: FakeEngine,
+    moderation: FakeModeration,
 ) -> None:
+    gateway = start_gateway(redis_url, engine, moderation_cache_texts=0)  # it changes its mind
     origin = ask(gateway, store=True)
     moderation.word = "HELLO"
     made = sample(gateway, origin, n=2).json()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 import os
 import subprocess
 import sys
@@ -99,40 +99,44 @@ async def test_a_guard_over_chat_has_the_probabilities_of_the_model_s_own_logits
     tmp_path: Path,
 ) -> None:
     folder = write_tiny_model(tmp_path / "llama")
+    # A random model repeats the last token, and a line break would be no verdict.
+    template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    (folder / "chat_template.jinja").write_text(template)
     text = "How do I bake bread?"
-    likely = _next_tokens(folder, text)
-    # A random model knows no verdict: the two that it finds likeliest stand for them.
-    (safe, safe_p), (unsafe, unsafe_p) = likely
+    # It knows no verdict either: the two words that it finds likeliest stand for them.
+    (safe, safe_p), (unsafe, unsafe_p) = _likeliest(folder, text)
     mapping = tmp_path / "guard.toml"
-    mapping.write_text(GUARD.format(words=f"{safe} = 0.0\n{unsafe} = 1.0"))
+    words = f"{json.dumps(safe)} = 0.0\n{json.dumps(unsafe)} = 1.0"
+    mapping.write_text(GUARD.format(words=words))
     with vllm(folder, "--max-model-len", "512") as url:
         guard = Guard(ModerationSettings(backend="guard", mapping=str(mapping), backend_url=url))
         (judged,) = await guard.score([text])
         await guard.close()
-    expected = unsafe_p / (safe_p + unsafe_p)
     # The likelier is "safe", so that no hazard is named and each of two has an equal part.
-    assert judged.scores["hate"] == pytest.approx(expected / 2, abs=1e-3)
+    expected = unsafe_p / (safe_p + unsafe_p) / 2
+    assert 0.01 < expected < 0.25
+    assert judged.scores["hate"] == pytest.approx(expected, abs=1e-3)
     assert set(judged.scores) == {"hate", "violence"}
 
 
-def _next_tokens(folder: Path, text: str) -> list[tuple[str, float]]:
-    """The two likeliest letters or digits after the chat's prompt, the likeliest token first."""
+def _likeliest(folder: Path, text: str) -> list[tuple[str, float]]:
+    """The two likeliest tokens that can be read, without regard to capitals; the likeliest of all first."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     messages = [{"role": "user", "content": text}]
-    ids = tokenizer.apply_chat_template(
+    encoded = tokenizer.apply_chat_template(
         messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
     with torch.inference_mode():
-        probs = model(**ids).logits[0, -1].softmax(-1)
-    ranked = [int(i) for i in probs.argsort(descending=True)]
-    named = [(tokenizer.decode([i]), float(probs[i])) for i in ranked[:20]]
-    plain = [(word, p) for word, p in named if word.isascii() and word.isalnum()]
-    assert len(plain) >= 2
-    assert math.isclose(plain[0][1], float(probs.max())), (
-        "choose another text: no letter is likeliest"
-    )
-    return plain[:2]
+        probs = model(**encoded).logits[0, -1].softmax(-1)
+    masses: dict[str, float] = {}
+    for token in probs.argsort(descending=True)[:20].tolist():  # as many as vLLM tells
+        word = tokenizer.decode([token]).casefold()
+        if word.isascii() and word.isprintable() and len(word) == 1 and word.strip():
+            masses[word] = masses.get(word, 0.0) + float(probs[token])
+    first = tokenizer.decode([int(probs.argmax())]).casefold()
+    second = max((word for word in masses if word != first), key=masses.__getitem__)
+    return [(first, masses[first]), (second, masses[second])]
