@@ -5,8 +5,8 @@
    on the others.
 2. Round by round send every target the same load, one after the other: whole answers, then streams.
 
-The gateway's rows add one cost at a time: `store: false` leaves out the log, blank texts leave out
-moderation (which is the mock's: its classifier's time is not the gateway's). What was logged and
+The gateway's rows add one cost at a time: `store: false` leaves out the log, a key that allows everything
+leaves out moderation (which is the mock's: its classifier's time is not the gateway's). What was logged and
 moderated is counted, so that a row that claims more than was done is seen.
 """
 
@@ -26,6 +26,7 @@ import aiohttp
 
 from feedback import keys
 from feedback.connection import connect
+from moderation.policy import ALL, Actions
 from serving import auth
 from serving.bench.load import Load, Sample, pinned, send
 from serving.bench.mock import WORDS, blank
@@ -90,15 +91,19 @@ def _loads(plan: Plan, pids: dict[str, int], *, relay_port: int) -> dict[str, Lo
     """What each row of the report is asked, but for how many at a time."""
     with connect(plan.redis_url) as client:
         key, no_limit = plan.secrets.api_key, 10**9
-        auth.ensure_key(
-            client,
-            key,
-            name="bench",
-            scopes=("infer",),
-            requests_per_minute=no_limit,
-            tokens_per_minute=no_limit,
-            max_concurrent=no_limit,
-        )
+        free_key = f"{key}-free"  # moderation has no say in what it asks, and is not asked
+        for secret in (key, free_key):
+            record = auth.ensure_key(
+                client,
+                secret,
+                name="bench",
+                scopes=("infer",),
+                requests_per_minute=no_limit,
+                tokens_per_minute=no_limit,
+                max_concurrent=no_limit,
+            )
+        allow: Actions = {ALL: "allow"}
+        auth.set_moderation(client, record.id, {"prompt": allow, "completion": allow})
     body: dict[str, Any] = {"model": "policy"}
     body["messages"] = [{"role": "user", "content": _PROMPT}]
     nothing = body | {"messages": [{"role": "user", "content": blank(_PROMPT)}]}
@@ -106,7 +111,12 @@ def _loads(plan: Plan, pids: dict[str, int], *, relay_port: int) -> dict[str, Lo
     text = "".join(WORDS)
     direct = Load(url=_mock_url(plan), headers=headers, bodies=[body], expect=text)
     ours = replace(direct, url=plan.url, pids=(pids["gateway"],))
-    limited = replace(ours, bodies=[nothing | {"store": False}], expect=blank(text))
+    limited = replace(
+        ours,
+        headers=headers | {"authorization": f"Bearer {free_key}"},
+        bodies=[nothing | {"store": False}],
+        expect=blank(text),
+    )
     loads = {
         DIRECT: direct,
         RELAY: replace(direct, url=f"http://127.0.0.1:{relay_port}", pids=(pids["relay"],)),

@@ -81,7 +81,9 @@ async def test_vllm_s_classify_and_transformers_in_process_give_the_same_probabi
     folder = write_classifier(tmp_path / "bert", "bert", is_multi_label=is_multi_label)
     with vllm(folder, "--runner", "pooling", "--convert", "classify") as url:
         remote = VllmClassify(
-            ModerationSettings(backend="vllm-classify", model=str(folder), backend_url=url)
+            ModerationSettings(
+                backend="vllm-classify", model=str(folder), backend_url=url, backend_timeout_s=200
+            )
         )
         local = HfClassifier(ModerationSettings(backend="hf", model=str(folder)))
         texts = [text for text in TEXTS if text and len(text) < 64]
@@ -109,7 +111,10 @@ async def test_a_guard_over_chat_has_the_probabilities_of_the_model_s_own_logits
     words = f"{json.dumps(safe)} = 0.0\n{json.dumps(unsafe)} = 1.0"
     mapping.write_text(GUARD.format(words=words))
     with vllm(folder, "--max-model-len", "512") as url:
-        guard = Guard(ModerationSettings(backend="guard", mapping=str(mapping), backend_url=url))
+        settings = ModerationSettings(
+            backend="guard", mapping=str(mapping), backend_url=url, backend_timeout_s=200
+        )
+        guard = Guard(settings)
         (judged,) = await guard.score([text])
         await guard.close()
     # The likelier is "safe", so that no hazard is named and each of two has an equal part.
