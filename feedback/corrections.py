@@ -13,7 +13,7 @@ from pydantic import Field, StrictBool, model_validator
 from feedback.json_numbers import JSON_NUMBER
 from feedback.judgements import MAX_CANDIDATES, Candidate, Judgement, Text
 
-# OpenAI's, as moderation.categories has them; this package imports nothing of ours.
+# OpenAI's thirteen, in its order.
 Category = Literal[
     "harassment",
     "harassment/threatening",

@@ -6,21 +6,11 @@ A category that is not scored is answered as 0.0 and false, with no applied inpu
 
 from __future__ import annotations
 
-CATEGORIES: tuple[str, ...] = (
-    "harassment",
-    "harassment/threatening",
-    "hate",
-    "hate/threatening",
-    "illicit",
-    "illicit/violent",
-    "self-harm",
-    "self-harm/intent",
-    "self-harm/instructions",
-    "sexual",
-    "sexual/minors",
-    "violence",
-    "violence/graphic",
-)
+from typing import get_args
+
+from feedback.corrections import Category
+
+CATEGORIES: tuple[str, ...] = get_args(Category)
 
 # What is fitted on labelled texts.
 FITTED: tuple[str, ...] = (

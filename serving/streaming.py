@@ -164,6 +164,10 @@ class Relay:
                     if all(draft.is_blocked for draft in self._exchange.drafts):
                         break  # nothing more can reach the client, so the engine need not go on
             await hold.finish()
+        except HoneError:
+            with contextlib.suppress(HoneError):  # the first error is the one to tell
+                await hold.finish()  # what came before the engine broke off is the client's
+            raise
         finally:
             await hold.close()
         if (moderation := self._exchange.moderation()) is not None:

@@ -136,3 +136,16 @@ def test_only_the_blocked_one_of_several_streamed_candidates_is_withheld(
     )
     ends = {c.choices[0].index: c.choices[0].finish_reason for c in stream if c.choices}
     assert ends == {0: "content_filter", 1: "content_filter"}
+
+
+@pytest.mark.parametrize("is_bad", [False, True])
+def test_what_is_held_when_the_engine_breaks_off_is_read_before_it_goes_out(
+    gateway: Running, engine: FakeEngine, moderation: FakeModeration, is_bad: bool
+) -> None:
+    moderation.word = BAD
+    engine.says, engine.break_next = f"one{BAD if is_bad else ''} two three four", 1
+    sent = raw(gateway)
+    assert ("one" in sent) is not is_bad
+    assert BAD not in sent
+    assert 'data: {"error":' in sent
+    assert "[DONE]" not in sent
