@@ -29,7 +29,7 @@ from moderation.categories import FITTED, SCORED
 from moderation.encoder import Encoder, Window
 from moderation.features import NUM_FEATURES, joined
 from moderation.network import Network
-from moderation.normaliser import normalise
+from moderation.normaliser import normalise, without_emoji
 from moderation.settings import ModerationSettings
 from moderation.tfidf import NUM_BUCKETS, Table
 
@@ -76,8 +76,10 @@ class Classifier:
         self._heads = heads
 
     def windows(self, text: str) -> list[Window]:
-        """A text's windows; `score_window` takes one."""
-        return self._encoder.windows(normalise(text))
+        """A text's windows; `score_window` takes one. With emoji it is read without them too: they may
+        say what is meant, or stand between the words to hide it."""
+        readings = dict.fromkeys((normalise(text), normalise(without_emoji(text))))
+        return [window for reading in readings for window in self._encoder.windows(reading)]
 
     def score_window(self, window: Window) -> dict[str, float]:
         """Category -> score of one window: the step of a fixed longest time."""

@@ -98,7 +98,10 @@ class Encoder:
                 "token_type_ids": np.zeros_like(tokens_BT),
             },
         )
-        return np.concatenate([hidden_BTD.mean(axis=1), hidden_BTD.max(axis=1)], axis=1)
+        pooled_BP: Vectors = np.concatenate(
+            [hidden_BTD.mean(axis=1), hidden_BTD.max(axis=1)], axis=1
+        )
+        return pooled_BP
 
 
 def cut(length: int) -> list[tuple[int, int]]:

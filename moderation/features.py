@@ -1,6 +1,6 @@
 """What the network sees of a window: the encoder's pooled vector, the lexicon's counts, the typing.
 
-Shapes: P of the encoder's pooled vector, G groups of the lexicon, F = P + G + 2.
+Shapes: P of the encoder's pooled vector, G groups of the lexicon, E = 2 G + 2 counted, F = P + E.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ def joined(pooled_P: Floats, text: str) -> Floats:
 
 
 def typed(text: str) -> Floats:
-    """(F - P,) what can be counted without the encoder."""
+    """(E,) what can be counted without the encoder."""
     found = lexicon.words(text)
     counts_G = lexicon.counts(found)
     letters = max(1, sum(map(str.isalpha, text)))
     shouted = sum(map(str.isupper, text)) / letters
     exclaimed = min(1.0, text.count("!") / 3)
-    return np.concatenate(
+    typed_E: Floats = np.concatenate(
         [
             np.log1p(counts_G),
             counts_G / np.sqrt(len(found) + 5.0),  # dense in a short text, rare in a long one
             np.array([shouted, exclaimed], dtype=np.float32),
         ]
     ).astype(np.float32)
+    return typed_E

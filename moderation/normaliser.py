@@ -26,8 +26,8 @@ _LOOKALIKES = str.maketrans(
     + "abeiknoptuxynwABEZHIKMNOPTYX"
     + "abcdefghijklmnoprstuvwyz",
 )
-_DIGITS = str.maketrans("01345789@$!|£€", "oleasbtgasille")
-_DIGITS_I = str.maketrans("01345789@$!|£€", "oieasbtgasiiee")
+_DIGITS = str.maketrans("01345789@$!|£€", "oleastbgasille")
+_DIGITS_I = str.maketrans("01345789@$!|£€", "oieastbgasiiee")
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     "\ufe00-\ufe0f\ufeff\U000e0000-\U000e01ef\U0001f3fb-\U0001f3ff]"
@@ -37,7 +37,8 @@ _EMOJI = re.compile("[\u2190-\u21ff\u2300-\u27bf\u2b00-\u2bff\U0001f000-\U0001fa
 _SPACED = re.compile(r"(?<![^\W_])[^\W\d_](?:[ \t.\-_*·•|/~]{1,2}[^\W_]){2,}(?![^\W_])")
 _MIXED = re.compile(
     # From a word's start, within a bound: else a long run of letters costs its square.
-    r"(?<![\w@$!|£€])[^\W_]{0,20}(?:[^\W\d_][0134578@$!|9£€]+[^\W\d_]|[@$013457][^\W\d_])[\w@$!|£€]{0,30}"
+    r"(?<![\w@$!|£€])[^\W_]{0,20}(?:[^\W\d_](?:[0134578@$!|9£€]+[^\W\d_]|[0134578@$9£€]{2})|[@$013457][^\W\d_])"
+    r"[\w@$!|£€]{0,30}"
 )
 _MASKED = re.compile(r"(?<![\w*])[^\W\d_]+[*_#]+[^\W\d_]+(?![\w*])")
 _STRETCHED = re.compile(r"([^\W\d_])\1{2,}")
@@ -57,6 +58,11 @@ def normalise(text: str) -> str:
     text = _SPACED.sub(_joined, text)
     text = _MIXED.sub(_lettered, text)
     return _unstretched(text)
+
+
+def without_emoji(text: str) -> str:
+    """`text` without its emoji; itself where it has none."""
+    return _EMOJI.sub(" ", text)
 
 
 def _letters(text: str) -> str:
@@ -126,7 +132,7 @@ def _unmasked(found: re.Match[str]) -> str:
 def _lettered(found: re.Match[str]) -> str:
     written = found.group()
     core = written.rstrip("!|")
-    if len(core) < _SHORTEST_LEET or core.isalpha() or sum(map(str.isdigit, core)) * 2 > len(core):
+    if len(core) < _SHORTEST_LEET or core.isalpha():
         return written
     for table in (_DIGITS_I, _DIGITS):
         word = core.lower().translate(table)

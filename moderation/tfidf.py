@@ -15,6 +15,7 @@ import numpy.typing as npt
 from moderation.lexicon import words
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 NUM_BUCKETS = 1 << 17
@@ -119,16 +120,15 @@ def _only(rows: Sparse, chosen_N: npt.NDArray[np.bool_]) -> Sparse:
 
 
 def _fit_one(rows: Sparse, labels_N: Floats, share_N: Floats) -> tuple[Floats, float]:
-    weight_V = np.zeros(NUM_BUCKETS)
+    weight_V: Doubles = np.zeros(NUM_BUCKETS)
     mean_V, square_V = np.zeros(NUM_BUCKETS), np.zeros(NUM_BUCKETS)
     bias = float(np.log((share_N @ labels_N + 1e-4) / (share_N @ (1 - labels_N) + 1e-4)))
     for step in range(1, NUM_STEPS + 1):
         logits_N = products(rows, weight_V) + bias
         error_N = share_N * (0.5 * (1.0 + np.tanh(0.5 * logits_N)) - labels_N)
-        slope_V = np.bincount(
+        slope_V: Doubles = L2 * weight_V + np.bincount(
             rows.bucket_Z, weights=rows.value_Z * error_N[rows.row_Z], minlength=NUM_BUCKETS
         )
-        slope_V += L2 * weight_V
         mean_V += 0.1 * (slope_V - mean_V)
         square_V += 0.01 * (slope_V**2 - square_V)
         size_V = np.sqrt(square_V / (1 - 0.99**step)) + 1e-7
@@ -138,8 +138,9 @@ def _fit_one(rows: Sparse, labels_N: Floats, share_N: Floats) -> tuple[Floats, f
     return weight_V.astype(np.float32), bias
 
 
-def products(rows: Sparse, weight_V: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def products(rows: Sparse, weight_V: Floats | Doubles) -> Doubles:
     """(N,) of the rows with one weight vector."""
-    return np.bincount(
+    sums_N = np.bincount(
         rows.row_Z, weights=rows.value_Z * weight_V[rows.bucket_Z], minlength=rows.num_rows
     )
+    return sums_N.astype(np.float64)

@@ -46,6 +46,7 @@ BENIGN_SOURCES = frozenset(
 # flagged. Other negatives are near misses: quoted slurs, reclaimed words, other categories' texts.
 BENIGN_RATE = 0.002
 NEGATIVE_RATE = 0.02
+IDENTITY_RATE = 0.04  # of HateCheck's, which name identities, and quote or answer hate
 CHAT_RATE = 0.0005  # of our prompts and answers, those of the fit included
 # Of a source with this many texts every text counts once; of a larger one less, of a smaller one
 # more, by the square root: no source shall be what a category means.
@@ -250,6 +251,7 @@ def _limits(heads: Heads, corpus: Corpus, *, chat: Corpus) -> Floats:
     scores_NC = logits(heads, corpus).astype(np.float64)
     chat_NC = logits(heads, chat).astype(np.float64)
     is_benign_N = np.array([row.source in BENIGN_SOURCES for row in corpus.rows], dtype=bool)
+    is_identity_N = np.array([row.source == "hatecheck" for row in corpus.rows], dtype=bool)
     limits = []
     for index, name in enumerate(FITTED):
         known_N, positive_N = known(corpus.rows, category=name)
@@ -258,6 +260,7 @@ def _limits(heads: Heads, corpus: Corpus, *, chat: Corpus) -> Floats:
         kept = (
             (scores_N[negative_N & is_benign_N], BENIGN_RATE),
             (scores_N[negative_N], NEGATIVE_RATE),
+            (scores_N[negative_N & is_identity_N], IDENTITY_RATE),
             (chat_NC[:, index], CHAT_RATE),
         )
         limits.append(
