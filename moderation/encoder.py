@@ -83,7 +83,8 @@ class Encoder:
 
     def pooled(self, window: Window) -> Vectors:
         """(P,) mean and maximum over the tokens: what it is about, and the loudest in it."""
-        return self.pooled_alike([window])[0]
+        pooled_P: Vectors = self.pooled_alike([window])[0]
+        return pooled_P
 
     def pooled_alike(self, windows: Sequence[Window]) -> Vectors:
         """(B, P) of windows with the same number of tokens: padding would cost time."""
