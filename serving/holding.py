@@ -1,8 +1,9 @@
 """Chunks of a stream that wait until moderation has read them: a blocked text never reaches the client.
 
-They wait until enough of a candidate is new, or long enough, or it has ended (`Window`); then
-moderation reads what is new, with some of what came before, and they go on together. One look at a time:
-what comes meanwhile is the next window, so a slow classifier makes windows longer, not the queue.
+The first goes on as soon as it is read. Later ones wait until enough of a candidate is new, or long enough,
+or it has ended (`Window`); then moderation reads what is new, with some of what came before, and they go
+on together. One look at a time: what comes meanwhile is the next window, so a slow classifier makes
+windows longer, not the queue.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Hold:
             self._held.append(chunk)
             for choice in chunk["choices"]:
                 is_due = self._take(choice) or is_due
-        if is_due or not self._has_unread():
+        is_first = not any(self._read)  # whoever waits for an answer sees it begin
+        if is_due or is_first or not self._has_unread():
             await self._look()
         elif self._timer is None:
             self._set_timer()

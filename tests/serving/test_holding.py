@@ -143,9 +143,24 @@ def test_what_is_held_when_the_engine_breaks_off_is_read_before_it_goes_out(
     gateway: Running, engine: FakeEngine, moderation: FakeModeration, is_bad: bool
 ) -> None:
     moderation.word = BAD
-    engine.says, engine.break_next = f"one{BAD if is_bad else ''} two three four", 1
+    engine.says, engine.piece_chars = f"one t{BAD if is_bad else 'w'}o three four", 4
+    engine.break_next, engine.chunk_delay_s = 1, 0.2  # behind the second piece
     sent = raw(gateway)
-    assert ("one" in sent) is not is_bad
+    assert '"content":"one "' in sent
+    assert ('"content":"two "' in sent) is not is_bad
     assert BAD not in sent
     assert 'data: {"error":' in sent
     assert "[DONE]" not in sent
+
+
+def test_the_first_words_do_not_wait_for_a_window(
+    start_gateway: Start, redis_url: str, engine: FakeEngine, moderation: FakeModeration
+) -> None:
+    gateway = start_gateway(
+        redis_url, engine, moderation_window_chars=100_000, moderation_window_ms=60_000
+    )
+    engine.says, engine.piece_chars, engine.chunk_delay_s = GOOD[:100], 10, 0.05
+    assert "".join(texts_of(gateway)) == GOOD[:100]
+    first, last = [text for text in moderation.inputs if text != "hello"]
+    assert len(first) < len(last)
+    assert last == GOOD[:100]
