@@ -28,8 +28,19 @@ def test_a_success_between_failures_keeps_it_closed() -> None:
     assert breaker.allows(0.0)
 
 
+def test_requests_that_fail_together_are_one_reason_for_a_pause() -> None:
+    breaker = Breaker()
+    for _ in range(50):
+        breaker.failed(0.0)
+    assert breaker.allows(1.0)
+
+
 def test_the_pause_has_an_end() -> None:
     breaker = Breaker()
-    for _ in range(100):
+    for _ in range(3):
         breaker.failed(0.0)
+    for _ in range(100):
+        breaker.begin(0.0)
+        breaker.failed(0.0)
+    assert not breaker.allows(29.0)
     assert breaker.allows(30.0)
