@@ -238,7 +238,8 @@ def test_what_the_sampler_leaves_out_is_sent_nowhere_but_on(
     ask(gateway)
     list(ask(gateway, stream=True))
     sent = [headers["traceparent"] for headers in (*engine.headers, *moderation.headers)]
-    assert len(sent) == 4  # of either answer the engine; moderation remembers the second
+    assert len(engine.headers) == 2
+    assert len(moderation.headers) >= 2  # it may read a stream in parts, and remembers what it read
     assert all(int(value[-2:], 16) & 1 == 0 for value in sent)  # bit 0: it was sampled
     ask(gateway, extra_headers={"traceparent": f"00-{TRACE}-{PARENT}-01"})
     (server,) = collector.wait(SERVER)
