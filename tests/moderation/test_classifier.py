@@ -145,7 +145,7 @@ def test_the_report_keeps_what_it_promises() -> None:
         assert validation["false_positive_rate_benign"] <= report["benign_rate"]
         assert validation["false_positive_rate"] <= report["negative_rate"]
         assert test["false_positive_rate_benign"] <= 0.01
-        assert test["auroc_95"][0] <= test["auroc"] <= test["auroc_95"][1]
+        assert test["auroc"] > 0.85
 
 
 def _changed(tmp_path: Path, **changes: Any) -> Path:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from moderation import tfidf
@@ -35,3 +37,39 @@ def test_words_that_were_never_seen_leave_the_bias() -> None:
     _, table = _fit()
     for text in ("", "quixotic zephyrs", "\x00"):
         assert np.allclose(table.logits(text), table.bias_C)
+
+
+def test_the_fit_is_at_the_minimum_of_its_loss() -> None:
+    rows, table = _fit()
+    at_fit, at_start = (
+        np.abs(_slope(rows, weights_V=weights_V, bias=bias)).max()
+        for weights_V, bias in (
+            (table.weights_VC[:, 0], float(table.bias_C[0])),
+            (np.zeros(tfidf.NUM_BUCKETS), 0.0),
+        )
+    )
+    assert at_fit < 0.02 * at_start
+
+
+def test_an_unknown_label_has_no_influence() -> None:
+    rows, table = _fit()
+    known = np.ones_like(LABELS)
+    known[:4] = 0.0
+    weights = np.ones(len(TEXTS), dtype=np.float32)
+    flipped = LABELS.copy()
+    flipped[:4] = 1 - flipped[:4]
+    fitted = [
+        tfidf.fit(rows, labels, known, weights_N=weights, idf_V=table.idf_V).weights_VC
+        for labels in (LABELS, flipped)
+    ]
+    assert np.array_equal(*fitted)
+
+
+def _slope(
+    rows: tfidf.Sparse, *, weights_V: np.ndarray[Any, Any], bias: float
+) -> np.ndarray[Any, Any]:
+    """Of the mean log-loss and the penalty, by the weights."""
+    error = 1 / (1 + np.exp(-tfidf.products(rows, weights_V) - bias)) - LABELS[:, 0]
+    slope_V = tfidf.L2 * weights_V
+    np.add.at(slope_V, rows.bucket_Z, rows.value_Z * error[rows.row_Z] / len(TEXTS))
+    return slope_V
