@@ -46,6 +46,7 @@ cli              the command line; every command imports what it needs when it r
 
 Sub-packages, each with a map of its own:
 
+canary/          a new version before a share of the people, until what they say decides
 playground/      the chat page at /
 console/         the operator's pages at /console
 stack/           `hone up`: every part of it on this machine, in one terminal

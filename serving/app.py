@@ -22,6 +22,7 @@ from serving import (
     otlp,
     stored_completions,
 )
+from serving.canary import routes as canary_routes
 from serving.console import router as console
 from serving.direct import Direct
 from serving.gateway import Gateway, open_gateway
@@ -74,7 +75,7 @@ def create_app(
         app.add_middleware(Traced, tracing=traces, paths=data_path)
     for module in (
         *(openai_api, stored_completions, candidate_sets, admin, erasure_routes),
-        *(webhook_routes, health),
+        *(canary_routes, webhook_routes, health),
     ):
         app.include_router(module.build_router(gateway))
     app.include_router(feedback_routes.build_router(gateway, settings))

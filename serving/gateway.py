@@ -25,6 +25,7 @@ from moderation.client import ModerationClient
 from moderation.settings import ModerationSettings
 from serving import tracing
 from serving.auth import ApiKey, Authenticator
+from serving.canary.store import Canaries
 from serving.edge import add_headers
 from serving.engines import Engine
 from serving.fleet import Fleet
@@ -53,6 +54,7 @@ class Gateway:
     feedback_settings: FeedbackSettings
     redis: redis.Redis  # synchronous; call it from a thread
     registry: Registry  # the same
+    canaries: Canaries  # the same
     journal: Journal
     refresher: Refresher
     fleet: Fleet
@@ -190,6 +192,7 @@ async def open_gateway(
             feedback_settings=feedback_settings,
             redis=client,
             registry=registry,
+            canaries=Canaries(client),
             journal=journal,
             refresher=refresher,
             fleet=fleet,

@@ -15,6 +15,8 @@ import redis
 from feedback import keys
 from feedback.errors import Conflict, NotFound
 from feedback.events import Version
+from serving.canary import state
+from serving.canary.state import Canary
 
 BASE = Version("policy-0000")
 PRODUCTION, CANARY, PREVIOUS = "production", "canary", "previous"
@@ -74,6 +76,7 @@ class Live:
     policies: dict[str, PolicyRecord]
     aliases: dict[str, str]  # alias -> version
     rollout: Rollout | None = None
+    canary: Canary | None = None  # that runs, or is held
 
     def resolve(self, name: str) -> PolicyRecord | None:
         """The version that a name means: an alias, or a version."""
@@ -92,13 +95,15 @@ class Registry:
         pipe.hgetall(keys.POLICIES)
         pipe.hgetall(keys.ALIASES)
         pipe.get(keys.ROLLOUT)
-        policies, aliases, rollout = pipe.execute()
+        pipe.get(keys.CANARY)
+        policies, aliases, rollout, canary = pipe.execute()
         return Live(
             policies={
                 name.decode(): PolicyRecord(**json.loads(data)) for name, data in policies.items()
             },
             aliases={name.decode(): version.decode() for name, version in aliases.items()},
             rollout=_rollout(rollout) if rollout else None,
+            canary=state.load(canary) if canary else None,
         )
 
     def policies(self) -> dict[str, PolicyRecord]:

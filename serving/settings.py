@@ -157,6 +157,29 @@ class ServingSettings(BaseSettings):
         default=512, ge=0, description="Requests that wait for room; more are answered 503."
     )
 
+    canary_share: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of the end users whom a round's new version answers first. 0: it goes to everybody "
+        "once it has passed the gate; a canary needs some twenty people to judge it, else it never ends.",
+    )
+    canary_min_s: float = Field(
+        default=600.0, ge=0, description="A canary is not promoted sooner, seconds."
+    )
+    canary_max_s: float = Field(
+        default=259_200.0, gt=0, description="A canary nobody has decided about ends so, seconds: …"
+    )
+    canary_on_end: Literal["hold", "promote"] = Field(
+        default="hold", description="… it waits for an operator, or is promoted."
+    )
+    canary_pair_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of the labelers' sets that canary and production answer together.",
+    )
+
     @field_validator("base_model", mode="after")
     @classmethod
     def _default_model(cls, value: Path, info: Any) -> Path:

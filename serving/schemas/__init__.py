@@ -4,6 +4,7 @@ document   each operation with its answer, errors and query parameters
 requests   the fields of requests on the data path, as serving.request_fields takes them
 responses  what comes back
 admin      the same for the operator's routes
+canary     the same for the canary's routes
 
 may import: feedback, serving
 """

@@ -16,7 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from serving.schemas import admin
+from serving.schemas import admin, canary
 from serving.schemas import responses as shapes
 
 _PREFIXES = ("/v1/", "/feedback", "/policy", "/admin/")  # the others ask for no key
@@ -136,6 +136,16 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ),
     ("post", "/admin/rollback"): Described(
         answer=admin.Policy, errors=(404, 409, 503), is_idempotent=True
+    ),
+    ("get", "/admin/canary"): Described(answer=canary.CanaryOverview, errors=(503,)),
+    ("post", "/admin/policies/{version}/canary"): Described(
+        answer=canary.CanaryShown, errors=(400, 404, 409, 422, 503), is_idempotent=True
+    ),
+    ("post", "/admin/canary/hold"): Described(
+        answer=canary.CanaryShown, errors=(400, 409, 422, 503)
+    ),
+    ("post", "/admin/canary/abort"): Described(
+        answer=canary.CanaryEnded, errors=(400, 404, 409, 422, 503)
     ),
     ("get", "/admin/keys"): Described(answer=admin.KeyList, errors=(503,)),
     ("post", "/admin/keys"): Described(answer=admin.MadeKey, errors=(400, 422, 503)),

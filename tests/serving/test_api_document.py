@@ -127,6 +127,12 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
     do("post", "/admin/policies/{version}/promote", version="policy-0001")
     do("get", "/policy")
     do("post", "/admin/rollback")
+    begun = {"share": 0.1, "reason": "try", "override": "a test"}
+    do("post", "/admin/policies/{version}/canary", begun, version="policy-0001")
+    do("post", "/admin/canary/hold", {})
+    do("get", "/admin/canary")
+    do("post", "/admin/canary/abort", {"reason": "seen enough"})
+    do("get", "/admin/canary")
     made = do("post", "/admin/keys", {"name": "new"})
     do("get", "/admin/keys")
     do("post", "/admin/keys/{key_id}/rotate", {"grace_s": 60}, key_id=made["id"])

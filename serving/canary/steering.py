@@ -1,0 +1,120 @@
+"""What an operator, or a round, does with a canary: engines and registry together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from feedback.errors import Conflict, Refused
+from serving.canary.state import Canary, Ended, Limits
+from serving.canary.store import check_share, find
+from serving.registry import PRODUCTION, Live, PolicyRecord
+
+if TYPE_CHECKING:
+    from serving.gateway import Gateway
+    from serving.settings import ServingSettings
+
+
+async def begin(
+    gateway: Gateway,
+    version: str,
+    *,
+    share: float,
+    actor: str,
+    reason: str,
+    override: str | None = None,
+    digest: str | None = None,
+) -> Canary:
+    """A version answers a share of the people; of one that does already the share grows.
+
+    Raises NotFound, BadRequest, Conflict, Refused with an engine's reason, Unavailable.
+    """
+    check_share(share)
+    live = await asyncio.to_thread(gateway.registry.snapshot)
+    record = await asyncio.to_thread(gateway.registry.get, version)
+    check_fit(record, live)
+    check_gated(record, override=override, digest=digest)
+    await gateway.fleet.load_everywhere(record)
+    canary = await asyncio.to_thread(
+        lambda: gateway.canaries.begin(
+            record,
+            live=live,
+            share=share,
+            actor=actor,
+            reason=reason,
+            override=override,
+            limits=limits_of(gateway.settings),
+        )
+    )
+    await gateway.refresher.refresh()
+    return canary
+
+
+async def hold(gateway: Gateway, *, actor: str, reason: str) -> Canary:
+    """It goes on, and only an operator promotes it; harm still ends it. Raises Conflict."""
+    canary = await _running(gateway)
+    held = await asyncio.to_thread(
+        lambda: gateway.canaries.change(canary, actor=actor, reason=reason, status="held")
+    )
+    await gateway.refresher.refresh()
+    return held
+
+
+async def abort(gateway: Gateway, *, version: str | None, actor: str, reason: str) -> Ended:
+    """Nobody gets it any more. Raises Conflict, NotFound when `version` is not the canary."""
+    canary = await _running(gateway)
+    if version is not None:
+        canary = await asyncio.to_thread(find, gateway.canaries, version)
+    ended = await asyncio.to_thread(
+        lambda: gateway.canaries.end(canary, "aborted", actor=actor, reason=reason)
+    )
+    await gateway.refresher.refresh()
+    return ended
+
+
+def limits_of(settings: ServingSettings) -> Limits:
+    """What a canary that begins now is judged by."""
+    return Limits(
+        min_s=settings.canary_min_s,
+        max_s=settings.canary_max_s,
+        on_end=settings.canary_on_end,
+        pair_share=settings.canary_pair_share,
+    )
+
+
+def check_fit(record: PolicyRecord, live: Live) -> None:
+    """Raises Refused where engines cannot hold both versions, Conflict where there is nothing to compare."""
+    now = live.resolve(PRODUCTION)
+    if now is None:
+        raise Conflict("nothing is in production yet that a canary could be compared with")
+    if now.version == record.version:
+        raise Conflict(f"{record.version} answers everybody already", param="version")
+    if "full" in (record.kind, now.kind):
+        raise Refused(
+            "full weights replace what an engine runs, so they cannot be a canary beside others, nor have "
+            f"one beside them; `hone policies promote {record.version}`, and roll back if it disappoints"
+        )
+
+
+def check_gated(record: PolicyRecord, *, override: str | None, digest: str | None) -> None:
+    """A version serves people after it has passed the gate, or with a reason that is kept. Raises Refused,
+    Conflict when its weights are others than meant."""
+    if digest is not None and not record.digest.startswith(digest):
+        raise Conflict(
+            f"{record.version} has the digest {record.digest[:12]}…, not {digest[:12]}…",
+            param="digest",
+        )
+    # Only a round's last step publishes under its id, and only with a passed gate for that digest.
+    if record.kind != "base" and record.round_id is None and not override:
+        raise Refused(
+            f"{record.version} has passed no gate; say why it may serve all the same, with `override` "
+            "(--override REASON)",
+            code="not_gated",
+        )
+
+
+async def _running(gateway: Gateway) -> Canary:
+    canary = await asyncio.to_thread(gateway.canaries.running)
+    if canary is None:
+        raise Conflict("there is no canary at the moment", code="no_canary")
+    return canary
