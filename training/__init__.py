@@ -61,6 +61,7 @@ demo_report   statistics, picture, tables
 Sub-packages, each with a map of its own:
 
 bench/        `hone bench …` of the trainer: what training costs
+evaluation/   `hone evaluate`: policies side by side, as the paper evaluates them
 prove/        `hone prove …`: problems whose right answer is known
 
 may import: feedback, moderation, serving

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from typing import Any
+
+from training.evaluation import judges
+
+EVERYONE = frozenset({"ann", "bob"})
+
+
+def ranking(labeler: str, *answers: tuple[str, int]) -> dict[str, Any]:
+    return {
+        "labeler": labeler,
+        "completions": [{"version": version, "rank": rank} for version, rank in answers],
+    }
+
+
+def rating(labeler: str, version: str, likert: int | None) -> dict[str, Any]:
+    return {"labeler": labeler, "version": version, "likert": likert}
+
+
+def test_a_win_is_counted_by_pair_of_both_versions_and_a_tie_is_half() -> None:
+    rows = [
+        ranking("ann", ("new", 0), ("new", 2), ("old", 1)),  # one won, one lost
+        ranking("bob", ("new", 0), ("old", 0)),
+        ranking("bob", ("new", 0), ("new", 1)),  # nothing of the old one
+    ]
+    found = judges.people(rows, version="new", baseline="old", labelers=EVERYONE)
+    assert found.win_rate == [0.5, 0.5]
+
+
+def test_only_the_labelers_that_were_asked_for_count() -> None:
+    rows = [ranking("ann", ("new", 0), ("old", 1)), ranking("bob", ("new", 1), ("old", 0))]
+    found = judges.people(rows, version="new", baseline="old", labelers=frozenset({"bob"}))
+    assert found.win_rate == [0.0]
+
+
+def test_likert_is_of_the_version_alone() -> None:
+    rows = [rating("ann", "new", 6), rating("ann", "old", 2), rating("bob", "new", None)]
+    found = judges.people(rows, version="new", baseline="old", labelers=EVERYONE)
+    assert found.likert == [6.0]
+
+
+def test_the_baseline_does_not_win_against_itself() -> None:
+    rows = [ranking("ann", ("old", 0), ("old", 1))]
+    assert not judges.people(rows, version="old", baseline="old", labelers=EVERYONE).win_rate
+
+
+def test_scores_of_a_prompt_are_won_pair_by_pair() -> None:
+    found = judges.measure([[2.0, 0.0], [1.0]], [[1.0, 1.0], [1.0]])
+    assert found["preference/win_rate"] == [0.5, 0.5]
+    assert found["preference/score"] == [1.0, 1.0]

@@ -1,0 +1,131 @@
+"""Who answers better: a reward model that the policy was not trained on, and people.
+
+A policy that was trained against a reward model beats others by its word, right or wrong (Gao et al.,
+arXiv 2210.10760). So the judge here is another one, trained on other rankings: `hone train rm` on a split that
+the policy's own reward model never saw.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from feedback.errors import NotFound, Unprocessable
+from feedback.quality.intervals import Estimate
+from training import evidence, models, reward
+from training.batches import Group
+from training.config import read_recipe
+from training.evaluation.answering import Said
+from training.evaluation.measures import Values
+from training.models import REWARD
+from training.rounds import is_done, read_plan
+from training.settings import TrainingSettings
+from training.texts import Texts
+
+
+class RewardJudge:
+    """A reward model that `hone train rm --out` wrote, or a round."""
+
+    def __init__(self, out: Path) -> None:
+        """Raises NotFound where there is none."""
+        if not is_done(out, "reward"):
+            raise NotFound(f"{out} holds no finished reward model: `hone train rm --out {out}`")
+        base_model = Path(read_plan(out).base_model)
+        recipe = read_recipe(out / "recipe.json")
+        self.accuracy = Estimate(
+            **json.loads((out / "reward" / "report.json").read_text())["accuracy"]
+        )
+        self.texts = Texts(base_model)
+        self._readout = recipe.reward.readout
+        self._model = models.load(
+            base_model,
+            recipe=recipe.model,
+            names=[REWARD],
+            frozen=[REWARD],
+            device=models.resolve_device(TrainingSettings().device),
+            seed=0,
+        )
+        reward.load_into(self._model, out / "reward")
+
+    def score(self, groups: Sequence[Group]) -> list[list[float]]:
+        """Of every answer, by prompt."""
+        return reward.score_groups(self._model, groups, readout=self._readout)
+
+    def win_rate(self, ours: Sequence[Group], theirs: Sequence[Group]) -> Estimate:
+        """Share of (our, their) answers to a prompt that ours wins; a tie is half. What a gate asks."""
+        return evidence.win_rate(self.score(ours), self.score(theirs))
+
+    def group(self, question: str, answers: Sequence[Said]) -> Group:
+        """A question with its sampled answers, in this model's tokens."""
+        row = {"messages": [{"role": "user", "content": question}]}
+        spoken = [{"text": answer.text, "ended": answer.has_ended} for answer in answers]
+        return Group(
+            prompt_ids=self.texts.prompt_ids(row),
+            answers=tuple(self.texts.answer_ids(a) or (self.texts.eos_id,) for a in spoken),
+        )
+
+
+def measure(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> Values:
+    """Scores of our and of the baseline's answers, by prompt."""
+    return {
+        "preference/win_rate": [
+            evidence.win_rate([mine], [other]).value
+            for mine, other in zip(ours, theirs, strict=True)
+        ],
+        "preference/score": [sum(mine) / len(mine) for mine in ours],
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdicts:
+    """What people said of one version: a value per ranking, or per rating."""
+
+    win_rate: list[float]  # against the baseline, in rankings that hold both
+    likert: list[float]
+
+
+def people(
+    rows: Iterable[Mapping[str, Any]], *, version: str, baseline: str, labelers: frozenset[str]
+) -> Verdicts:
+    """Of `rankings` and `ratings` as `hone export` writes them, by these labelers alone."""
+    wins, likert = [], []
+    for row in rows:
+        if row["labeler"] not in labelers:
+            continue
+        if "completions" in row:
+            share = _won(row["completions"], version=version, baseline=baseline)
+            wins += [] if share is None else [share]
+        elif row.get("version") == version and row.get("likert") is not None:
+            likert.append(float(row["likert"]))
+    return Verdicts(win_rate=wins, likert=likert)
+
+
+def read_people(folder: Path) -> list[dict[str, Any]]:
+    """Rankings and ratings of a `hone export` folder. Raises NotFound, Unprocessable."""
+    from feedback.formats.records import files_of, read
+
+    rows = []
+    for file in files_of(folder):
+        if file.stem.partition("-")[0] not in ("rankings", "ratings") and not (
+            {"rankings", "ratings"} & {part.name for part in file.parents}
+        ):
+            continue
+        rows += [r.value for r in read(file) if r.problem is None and isinstance(r.value, dict)]
+    if not rows:
+        raise Unprocessable(f"{folder}: no rankings and no ratings; `hone export` writes them")
+    return rows
+
+
+def _won(completions: Sequence[Mapping[str, Any]], *, version: str, baseline: str) -> float | None:
+    """The part of the pairs that the version's answers win; None where the set has no such pair."""
+    ranks: dict[str, list[int]] = defaultdict(list)
+    for completion in completions:
+        ranks[completion["version"]].append(int(completion["rank"]))
+    pairs = [(mine, other) for mine in ranks[version] for other in ranks[baseline]]
+    if not pairs or version == baseline:
+        return None
+    return sum((mine < other) + 0.5 * (mine == other) for mine, other in pairs) / len(pairs)
