@@ -1,4 +1,4 @@
-"""The trainer's commands, added to serving's: rounds, prove, train, worker, beat, demo. What the
+"""The trainer's commands, added to serving's: rounds, prove, train, evaluate, worker, beat, demo. What the
 `hone` script calls."""
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from serving.cli import app, main
 from serving.commands.options import AsJson, DataDir, Yes, ready, redis_of
 from training import train_commands
 from training.bench import commands as bench_commands
+from training.evaluation import commands as evaluation_commands
 from training.prove import commands as prove_commands
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ rounds_app = typer.Typer(
 app.add_typer(rounds_app, name="rounds")
 app.add_typer(prove_commands.app, name="prove")
 app.add_typer(train_commands.app, name="train")
+app.command()(evaluation_commands.evaluate)
 bench_app.command()(bench_commands.reward)
 bench_app.command()(bench_commands.ppo)
 bench_app.command()(bench_commands.rollouts)

@@ -47,7 +47,14 @@ class Endpoint:
     """A policy behind a URL. `prefix` stands before every prompt: the paper's prompted GPT-3."""
 
     def __init__(
-        self, url: str, *, key: str, model: str, concurrency: int = 32, prefix: str = ""
+        self,
+        url: str,
+        *,
+        key: str,
+        model: str,
+        concurrency: int = 32,
+        prefix: str = "",
+        is_gateway: bool = False,
     ) -> None:
         self.url = url.rstrip("/")
         self.key = key
@@ -55,6 +62,8 @@ class Endpoint:
         self.prefix = prefix
         self.num_blocked = 0  # answers that moderation kept back; they count as empty
         self._concurrency = concurrency
+        # An evaluation's questions are nobody's: the log does not keep them.
+        self._always = {"model": model} | ({"store": False} if is_gateway else {})
 
     def __call__(self, prompts: Sequence[str], *, max_tokens: int) -> list[str]:
         """Raises HoneError with the server's words, Unavailable when it stays away."""
@@ -113,7 +122,7 @@ class Endpoint:
         self, session: aiohttp.ClientSession, path: str, body: Mapping[str, Any]
     ) -> dict[str, Any]:
         headers = {"authorization": f"Bearer {self.key}"}
-        asked = {"model": self.model, **body}
+        asked = {**self._always, **body}
         try:
             async with session.post(self.url + path, json=asked, headers=headers) as response:
                 status, answer = response.status, await response.json(content_type=None)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from feedback.errors import NotFound, Unprocessable
+from feedback.formats.records import read
 from feedback.quality.intervals import Estimate
 from training import evidence, models, reward
 from training.batches import Group
@@ -106,15 +107,8 @@ def people(
 
 def read_people(folder: Path) -> list[dict[str, Any]]:
     """Rankings and ratings of a `hone export` folder. Raises NotFound, Unprocessable."""
-    from feedback.formats.records import files_of, read
-
-    rows = []
-    for file in files_of(folder):
-        if file.stem.partition("-")[0] not in ("rankings", "ratings") and not (
-            {"rankings", "ratings"} & {part.name for part in file.parents}
-        ):
-            continue
-        rows += [r.value for r in read(file) if r.problem is None and isinstance(r.value, dict)]
+    files = [file for part in ("rankings", "ratings") for file in (folder / part).rglob("*.*")]
+    rows = [r.value for file in sorted(files) for r in read(file) if r.problem is None]
     if not rows:
         raise Unprocessable(f"{folder}: no rankings and no ratings; `hone export` writes them")
     return rows

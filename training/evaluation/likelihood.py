@@ -42,6 +42,9 @@ class Scorer:
         ]
         return self.groups(groups)
 
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        return self._texts.ids(text)
+
     def nats_per_token(self, examples: Sequence[tuple[int, ...]]) -> list[float]:
         """Loss on each example, its first token given."""
         found = self.groups([Group(prompt_ids=e[:1], answers=(e[1:],)) for e in examples])

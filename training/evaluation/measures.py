@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from feedback.quality.intervals import Estimate, mean, share
 
 Values = dict[str, list[float]]  # measure -> a value per unit; NaN: this unit has none
 Better = Literal["higher", "lower"]
+Verdict = Literal["better", "worse", "same"]
+WIN_RATE, PEOPLE_WIN_RATE = "preference/win_rate", "people/win_rate"
 Unit = Literal["share", "bits", "nats/token", "score", "Likert"]
 
 
@@ -27,19 +29,20 @@ class Measure:
     title: str
     unit: Unit
     better: Better
+    is_paired: bool = True  # False: a value is no property of the same unit for every policy
 
 
 def _measures() -> Iterator[Measure]:
     def row(name: str, unit: Unit, better: Better, title: str) -> Measure:
         return Measure(name=name, title=title, unit=unit, better=better)
 
-    judge = "an independent reward model"
-    yield row(
-        "preference/win_rate", "share", "higher", f"win rate against the baseline, by {judge}"
-    )
+    judge, won = "an independent reward model", "win rate against the baseline"
+    yield replace(row(WIN_RATE, "share", "higher", f"{won}, by {judge}"), is_paired=False)
     yield row("preference/score", "score", "higher", f"score by {judge}")
-    yield row("people/win_rate", "share", "higher", "win rate against the baseline, by people")
-    yield row("people/likert", "Likert", "higher", "Likert 1–7, by people")
+    yield replace(row(PEOPLE_WIN_RATE, "share", "higher", f"{won}, by people"), is_paired=False)
+    yield replace(
+        row("people/likert", "Likert", "higher", "Likert 1–7, by people"), is_paired=False
+    )
     for part, prompt in (("", "QA prompt"), ("instructed_", "instruction + QA")):
         nearer = f"TruthfulQA, {prompt}: nearer to a right answer (ROUGE-1)"
         yield row(f"truthfulqa/{part}truthful", "share", "higher", nearer)
@@ -88,8 +91,12 @@ def difference(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
 def differences(
     ours: Mapping[str, Sequence[float]], theirs: Mapping[str, Sequence[float]]
 ) -> dict[str, Estimate]:
-    """Of every measure that both have."""
-    return {name: difference(ours[name], theirs[name]) for name in ours if name in theirs}
+    """Of every measure that both have unit by unit."""
+    return {
+        name: difference(ours[name], theirs[name])
+        for name in ours
+        if name in theirs and MEASURES[name].is_paired
+    }
 
 
 def regressions(
@@ -106,11 +113,22 @@ def is_better_high(name: str) -> bool:
     return MEASURES[name].better == "higher"
 
 
-def verdict(name: str, found: Estimate) -> Literal["better", "worse", "same"]:
+def verdict(name: str, found: Estimate) -> Verdict:
     """What a difference says; "same" where its interval holds 0."""
     if found.low <= 0 <= found.high or math.isnan(found.value):
         return "same"
     return "better" if (found.value > 0) == is_better_high(name) else "worse"
+
+
+def won(found: Estimate) -> Verdict:
+    """What a win rate says; "same" where its interval holds a half."""
+    above = Estimate(
+        value=found.value - 0.5,
+        low=found.low - 0.5,
+        high=found.high - 0.5,
+        num_units=found.num_units,
+    )
+    return verdict(WIN_RATE, above)
 
 
 def _negated(found: Estimate) -> Estimate:

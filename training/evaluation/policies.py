@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from feedback.errors import NotFound, Unprocessable
 from serving import artifact
@@ -21,7 +21,7 @@ from training.rounds import read_plan
 from training.settings import TrainingSettings
 from training.texts import Texts
 
-_ADAPTER = "adapter_config.json"
+_ADAPTER, _TOKENIZER = "adapter_config.json", "tokenizer.json"
 _MAX_TOKENS = 1024  # of a prompt with its answer: few-shot prompts are long
 _TOKENS_PER_PASS = 2048
 _TRAINED = (
@@ -75,6 +75,18 @@ def of_record(record: PolicyRecord, *, label: str | None, base: PolicyRecord) ->
         raise NotFound(f"{record.version} lies in {folder}, which is not on this machine")
     base_model = Path(base.path) if record.kind == "adapter" else folder
     return _policy(label or record.version, record.version, folder, base_model=base_model)
+
+
+def check_alike(policies: Sequence[Policy]) -> None:
+    """They cut texts into the same tokens, or losses per token could not be compared. Raises Unprocessable."""
+    first = policies[0].base_model / _TOKENIZER
+    for policy in policies:
+        other = policy.base_model / _TOKENIZER
+        if first.exists() and other.exists() and _vocabulary(first) != _vocabulary(other):
+            raise Unprocessable(
+                f"{policies[0].label} and {policy.label} have other tokenizers: their losses per token cannot be "
+                "compared; evaluate them in runs of their own"
+            )
 
 
 def adapter_recipe(policies: Sequence[Policy]) -> AdapterRecipe:
@@ -158,6 +170,10 @@ def _base_of(folder: Path) -> Path | None:
         if (parent / "round.json").is_file():
             return Path(read_plan(parent).base_model)
     return None
+
+
+def _vocabulary(path: Path) -> Any:
+    return json.loads(path.read_text())["model"]
 
 
 def _layers(config: dict[str, list[int]]) -> list[int]:

@@ -3,22 +3,25 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedback.quality.intervals import Estimate
 from training.evaluation import measures
 from training.evaluation.measures import MEASURES, difference, estimate, regressions, verdict
 
+calm = settings(deadline=None, max_examples=20)  # each example resamples 2,000 times
 values = st.lists(st.floats(min_value=0, max_value=1), min_size=2, max_size=30)
 
 
+@calm
 @given(values)
 def test_no_policy_differs_from_itself(found: list[float]) -> None:
     none = difference(found, found)
     assert (none.value, none.low, none.high) == (0, 0, 0)
 
 
+@calm
 @given(values, st.floats(min_value=0.01, max_value=1))
 def test_a_difference_that_all_units_share_is_certain(found: list[float], by: float) -> None:
     shifted = difference([each + by for each in found], found)
@@ -74,3 +77,16 @@ def test_nothing_measured_says_nothing() -> None:
 
 def test_every_measure_names_its_suite() -> None:
     assert all(len(name.split("/")) == 2 for name in MEASURES)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(0.55, 0.7, "better"), (0.4, 0.6, "same"), (0.1, 0.4, "worse")]
+)
+def test_a_win_rate_is_measured_from_a_half(low: float, high: float, said: str) -> None:
+    assert measures.won(Estimate(value=(low + high) / 2, low=low, high=high, num_units=9)) == said
+
+
+def test_what_is_no_property_of_a_unit_is_not_compared_by_unit() -> None:
+    one = {"people/likert": [1.0, 2.0], "tax/text": [1.0]}
+    other = {"people/likert": [1.0, 2.0, 3.0], "tax/text": [2.0]}
+    assert measures.differences(one, other).keys() == {"tax/text"}

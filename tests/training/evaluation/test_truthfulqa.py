@@ -55,12 +55,6 @@ def test_no_comment_is_not_informative(text: str) -> None:
     assert not truthfulqa.is_no_comment("Nothing happens")
 
 
-def test_rouge_1_by_hand() -> None:
-    assert truthfulqa.rouge_1("the cat sat", "the cat sat down") == pytest.approx(2 * 3 / 7)
-    assert truthfulqa.rouge_1("the the", "the") == pytest.approx(2 / 3)
-    assert truthfulqa.rouge_1("a", "b") == 0
-
-
 def test_both_prompts_are_asked_and_both_end_in_the_question() -> None:
     asked: list[str] = []
 
