@@ -63,6 +63,17 @@ JUDGEMENTS_COUNTED = (
     PREFIX + "judgements_counted"
 )  # hash: how many came `since` a snapshot's id `through` another
 
+CORRECTIONS_TRAINED = (
+    PREFIX + "corrections_trained"
+)  # string: as JUDGEMENTS_TRAINED, of moderation's
+CORRECTIONS_COUNTED = PREFIX + "corrections_counted"  # hash: as JUDGEMENTS_COUNTED
+
+MODERATION_VERSIONS = (
+    PREFIX + "moderation_versions"
+)  # hash: version -> ModerationRecord as JSON (moderation.versions)
+MODERATION_ALIASES = PREFIX + "moderation_aliases"  # hash: production | previous -> version
+MODERATION_SEQ = PREFIX + "moderation_seq"  # counter: the last version number, never reused
+
 WEBHOOKS = PREFIX + "webhooks"  # hash: endpoint id -> Endpoint as JSON (serving.webhooks.store)
 WEBHOOK_CURSORS = PREFIX + "webhook_cursors"  # hash: kind -> last stream id made into deliveries
 WEBHOOK_LEASE = PREFIX + "webhook_lease"  # string with TTL: token of the process that delivers

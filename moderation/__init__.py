@@ -19,11 +19,16 @@ composed     sexual/minors and violence/graphic, of a score and a word list
 classifier   text to scores, by the fitted heads.npz
 scoring      JSON lines in, JSON lines with scores out
 
+versions     which version serves, kept in Redis
+artifact     a version on disk, with its digests and probes
+follow       keeps a server on the version that is wanted
+
 dataset      labelled texts: read, split, embedded once
 synthetic    training texts from our own templates.toml
 inferred     labels that a source left unknown and that its nature tells
 composites   longer training texts, put together from shorter ones
 train        fits heads.npz
+adapt        heads that go on learning from what people said
 figures      areas with intervals, and the threshold that keeps a rate
 evaluate     judges a classifier on labelled texts
 obfuscation  disguises that evaluate tries

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -28,6 +28,9 @@ from moderation.categories import CATEGORIES
 from moderation.metrics import Metrics
 from moderation.settings import ModerationSettings
 
+if TYPE_CHECKING:
+    from moderation.follow import Follower
+
 
 class Moderator:
     """The state of one server: the backend, and what is in work."""
@@ -38,6 +41,10 @@ class Moderator:
         self.flags = chosen.flags(backend, settings)
         self.metrics = Metrics()
         self._num_pending = 0
+
+    def put(self, backend: Backend) -> None:
+        """Another version answers from the next request on. Its categories are the same."""
+        self.backend = backend
 
     async def answer(self, request: Request) -> dict[str, Any]:
         """OpenAI's response object. Raises BadRequest, NotFound, TooLarge, Unavailable."""
@@ -56,14 +63,15 @@ class Moderator:
         texts = wire.texts(
             asked, max_inputs=self.settings.max_inputs, max_chars=self.settings.max_chars
         )
-        shape = wire.shape(asked.model, own=self.backend.model)
-        judged = await self.backend.score(texts)
+        backend = self.backend  # one version for the whole answer
+        shape = wire.shape(asked.model, own=backend.model)
+        judged = await backend.score(texts)
         self.metrics.texts.inc(len(judged))
         self.metrics.windows.inc(sum(one.num_windows for one in judged))
         results = [
             wire.result(one.scores, flagged=self._flagged(one), shape=shape) for one in judged
         ]
-        return wire.answer(results, model=self.backend.model)
+        return wire.answer(results, model=backend.model)
 
     def _flagged(self, judged: Judged) -> list[str]:
         names = policy.over(judged.scores, limits=self.flags)
@@ -81,10 +89,15 @@ def create_app(settings: ModerationSettings | None = None) -> FastAPI:
     """The server with its backend loaded. Raises Refused where that cannot be loaded."""
     settings = settings or ModerationSettings()
     moderator = Moderator(settings, backend=chosen.load(settings))
+    follower = _follower(settings, moderator)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if follower is not None:
+            await follower.start()
         yield
+        if follower is not None:
+            await follower.close()
         await moderator.backend.close()
 
     app = FastAPI(title="hone moderation", lifespan=lifespan)
@@ -93,6 +106,16 @@ def create_app(settings: ModerationSettings | None = None) -> FastAPI:
     app.add_exception_handler(Exception, _on_bug)
     _add_routes(app, moderator)
     return app
+
+
+def _follower(settings: ModerationSettings, moderator: Moderator) -> Follower | None:
+    if not settings.redis_url or settings.backend != "onnx":
+        return None
+    from moderation import follow  # other backends need none of what it loads
+
+    return follow.of(
+        settings.redis_url, moderator.backend, put=moderator.put, metrics=moderator.metrics
+    )
 
 
 def _add_routes(app: FastAPI, moderator: Moderator) -> None:

@@ -72,18 +72,18 @@ class Classifier:
                 f"{encoder.digest[:12]}: fit them again with hone moderation train."
             )
         self.model = heads.model
-        self._encoder = encoder
+        self.encoder = encoder
         self._heads = heads
 
     def windows(self, text: str) -> list[Window]:
         """A text's windows; `score_window` takes one. With emoji it is read without them too: they may
         say what is meant, or stand between the words to hide it."""
         readings = dict.fromkeys((normalise(text), normalise(without_emoji(text))))
-        return [window for reading in readings for window in self._encoder.windows(reading)]
+        return [window for reading in readings for window in self.encoder.windows(reading)]
 
     def score_window(self, window: Window) -> dict[str, float]:
         """Category -> score of one window: the step of a fixed longest time."""
-        features_F = joined(self._encoder.pooled(window), window.text)
+        features_F = joined(self.encoder.pooled(window), window.text)
         logits_C = self._heads.logits(features_F, window.text) - self._heads.limit_C
         scores_C = 0.5 * (1.0 + np.tanh(0.5 * logits_C.astype(np.float64)))
         fitted = dict(zip(FITTED, scores_C.tolist(), strict=True))

@@ -56,9 +56,9 @@ class ModerationClient:
                     self._cache.put(text, verdict)
         return [found for text in texts if (found := known[text]) is not None]
 
-    async def about(self) -> dict[str, Any] | None:
+    async def about(self, *, max_age_s: float = _ABOUT_S) -> dict[str, Any] | None:
         """GET /v1/moderations/categories, as it was lately; None where the server does not say."""
-        if time.monotonic() - self._about_since > _ABOUT_S:
+        if time.monotonic() - self._about_since > max_age_s:
             self._about_since = time.monotonic()
             url = f"{self._url}/v1/moderations/categories"
             try:

@@ -40,6 +40,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.swaps = Counter(
+            "hone_moderation_swaps",
+            "Versions that took the place of another: done, or refused by this server.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.pending = Gauge(
             "hone_moderation_pending", "Requests in work or waiting.", registry=self.registry
         )

@@ -36,15 +36,25 @@ class Network:
 
 
 def fit(
-    features_NF: Floats, labels_NC: Floats, known_NC: Floats, *, weights_N: Floats, seed: int
+    features_NF: Floats,
+    labels_NC: Floats,
+    known_NC: Floats,
+    *,
+    weights_N: Floats,
+    seed: int,
+    start: Network | None = None,
 ) -> Network:
-    """Labels are 0 or 1 where `known_NC` is 1; a text counts `weights_N` times."""
+    """Labels are 0 to 1 where `known_NC` is 1; a text counts `weights_N` times. `start`: goes on from it."""
     draw = np.random.default_rng(seed)
-    shift_F = features_NF.mean(axis=0)
-    scale_F = 1.0 / (features_NF.std(axis=0) + 1e-3)
+    if start is None:
+        shift_F = features_NF.mean(axis=0)
+        scale_F = 1.0 / (features_NF.std(axis=0) + 1e-3)
+        weights = _fresh(draw, num_features=features_NF.shape[1], num_categories=labels_NC.shape[1])
+    else:
+        shift_F, scale_F = start.shift_F, start.scale_F
+        weights = {name: value.copy() for name, value in start.weights.items()}
     inputs_NF = ((features_NF - shift_F) * scale_F).astype(np.float32)
     importance_NC = (known_NC * weights_N[:, None]).astype(np.float32)
-    weights = _fresh(draw, num_features=inputs_NF.shape[1], num_categories=labels_NC.shape[1])
     adam = _Adam(weights)
     num_batches = max(1, len(inputs_NF) // BATCH)
     for epoch in range(NUM_EPOCHS):

@@ -56,6 +56,12 @@ class ModerationSettings(BaseSettings):
     heads: Path | None = Field(
         default=None, description="Fitted heads, as moderation.train writes them; default: ours."
     )
+    redis_url: str = Field(
+        default="",
+        repr=False,
+        description="Where rounds of moderation publish their versions: the server (backend onnx) follows. "
+        "Empty: it serves the heads above, for ever.",
+    )
     flag: Changes = Field(
         default_factory=dict,
         description='Scores from which a category is flagged: {"hate": 0.6}; default: the backend\'s.',

@@ -68,6 +68,7 @@ class NewRound(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["policy", "moderation"] = "policy"
     recipe: Annotated[str | None, Field(pattern=r"^[a-z0-9_-]{1,64}$")] = None
     reason: Annotated[str, Field(max_length=512)] = ""
 

@@ -18,6 +18,7 @@ from serving import (
     erasure_routes,
     feedback_routes,
     health,
+    moderation_versions,
     openai_api,
     otlp,
     stored_completions,
@@ -75,7 +76,7 @@ def create_app(
         app.add_middleware(Traced, tracing=traces, paths=data_path)
     for module in (
         *(openai_api, stored_completions, candidate_sets, admin, erasure_routes),
-        *(canary_routes, webhook_routes, health),
+        *(canary_routes, moderation_versions, webhook_routes, health),
     ):
         app.include_router(module.build_router(gateway))
     app.include_router(feedback_routes.build_router(gateway, settings))

@@ -12,13 +12,13 @@ from typing import Annotated
 import typer
 
 from feedback.errors import HoneError
-from moderation import commands as moderation_commands
 from serving.bench import commands as bench_commands
 from serving.commands import data as data_commands
 from serving.commands import erase as erase_commands
 from serving.commands import keys as key_commands
 from serving.commands import label as label_commands
 from serving.commands import log as log_commands
+from serving.commands import moderation as moderation_commands
 from serving.commands import policies as policy_commands
 from serving.commands import snapshots as snapshot_commands
 from serving.commands.options import AsJson, DataDir, Port

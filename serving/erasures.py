@@ -21,25 +21,26 @@ from feedback.connection import connect
 from feedback.erasure import carrying
 from feedback.erasure.people import Erased
 from feedback.settings import FeedbackSettings
+from moderation.versions import ModerationRecord, Versions
 from serving.registry import PolicyRecord, Registry
 
 log = logging.getLogger("serving.erasures")
 
 
 def traces(
-    erased: Erased, *, data_dir: Path, policies: Mapping[str, PolicyRecord]
+    erased: Erased, *, data_dir: Path, versions: Mapping[str, PolicyRecord | ModerationRecord]
 ) -> dict[str, Any]:
     """The snapshots that hold something of it, the versions trained on these, and those trained on from
     such a version; outboxes on this machine, which drop it when they are drained."""
     ids = erased.completions | erased.judgements | erased.about
     found = [folder for folder in snapshots(data_dir) if _holds(folder, ids)]
     rounds = {folder.parent.name for folder in found}
-    trained = [record.version for record in policies.values() if record.round_id in rounds]
+    trained = [record.version for record in versions.values() if record.round_id in rounds]
     return {
         "snapshots": sorted(str(folder.relative_to(data_dir)) for folder in found),
         "rounds": sorted(rounds & {folder.name for folder in data_dir.glob("rounds/*")}),
         "trained_versions": sorted(trained),
-        "later_versions": sorted(_descendants(set(trained), policies)),
+        "later_versions": sorted(_descendants(set(trained), versions)),
         # Of gateways that run they are empty in a second; of one that is gone, start it, or remove it.
         "outboxes": sorted(
             str(path.relative_to(data_dir)) for path in data_dir.glob("*outbox*.sqlite")
@@ -53,7 +54,9 @@ def snapshots(data_dir: Path) -> list[Path]:
 
 def tracer(client: redis.Redis, data_dir: Path) -> carrying.Traces:
     """Looks where `hone up` keeps rounds, and into the registry as it is now."""
-    return partial(traces, data_dir=data_dir, policies=Registry(client).snapshot().policies)
+    policies: Mapping[str, PolicyRecord | ModerationRecord] = Registry(client).snapshot().policies
+    versions = {**policies, **Versions(client).live().versions}
+    return partial(traces, data_dir=data_dir, versions=versions)
 
 
 def main() -> int:
@@ -80,12 +83,14 @@ def _holds(folder: Path, ids: set[str]) -> bool:
     return False
 
 
-def _descendants(versions: set[str], policies: Mapping[str, PolicyRecord]) -> set[str]:
+def _descendants(
+    trained: set[str], versions: Mapping[str, PolicyRecord | ModerationRecord]
+) -> set[str]:
     found: set[str] = set()
-    before = versions
+    before = trained
     while before:
-        children = {record.version for record in policies.values() if record.parent in before}
-        before = children - found - versions
+        children = {record.version for record in versions.values() if record.parent in before}
+        before = children - found - trained
         found |= before
     return found
 

@@ -42,6 +42,7 @@ alarms        what stops it, each with its cure
 ppo           a round's PPO step: its models, engines, data and candidate
 evidence      measures a candidate against the incumbent
 gate          may it be published? pure
+files         small files on disk, whole or not at all
 checkpoint    state on disk, whole or not at all
 shortage      what the machine ran out of, and what to do about it: pure
 curves        metrics.jsonl of a round
@@ -62,6 +63,7 @@ Sub-packages, each with a map of its own:
 
 bench/        `hone bench …` of the trainer: what training costs
 evaluation/   `hone evaluate`: policies side by side, as the paper evaluates them
+moderation/   a round of moderation's classifier
 prove/        `hone prove …`: problems whose right answer is known
 
 may import: feedback, moderation, serving

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from feedback.errors import HoneError
-from training import parallel
+from training import files, parallel
 from training.shortage import is_disk_full
 
 _PREFIX = "state-"
@@ -61,7 +61,7 @@ def save(
     target = folder / f"{_PREFIX}{number:06d}"
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
-    _flush(folder)
+    files.flush(folder)
     for older in _complete(folder)[:-1]:
         shutil.rmtree(older)
 
@@ -71,7 +71,7 @@ def _write(partial: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any
     save_file({k: v.contiguous() for k, v in tensors.items()}, partial / "tensors.safetensors")
     (partial / "facts.json").write_text(json.dumps(facts))
     for path in partial.iterdir():
-        _flush(path)
+        files.flush(path)
 
 
 def latest(folder: Path) -> Checkpoint | None:
@@ -86,23 +86,6 @@ def latest(folder: Path) -> Checkpoint | None:
         tensors=load_file(found[-1] / "tensors.safetensors"),
         facts=json.loads((found[-1] / "facts.json").read_text()),
     )
-
-
-def write_text(path: Path, text: str) -> None:
-    """A small file, whole or not at all: reports and `DONE`. The first of several processes writes."""
-    if not parallel.is_first():
-        return
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    _flush(partial)
-    partial.rename(path)
-
-
-def flush_tree(folder: Path) -> None:
-    """All files of a folder on the disk, before it gets its name."""
-    for path in folder.rglob("*"):
-        _flush(path)
-    _flush(folder)
 
 
 def adam_state(optimizer: torch.optim.Adam, names: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -149,11 +132,3 @@ def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 
 def _complete(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{_PREFIX}[0-9]*"))
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

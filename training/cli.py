@@ -46,6 +46,9 @@ bench_app.command()(bench_commands.rollouts)
 def start(
     data: DataDir = _HERE,
     recipe: Annotated[str | None, typer.Option(help="A recipe's name or .toml file.")] = None,
+    kind: Annotated[
+        str, typer.Option(help="policy, or moderation: its classifier learns from corrections.")
+    ] = "policy",
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow it to its end; exit 3 if refused.")
     ] = False,
@@ -53,7 +56,10 @@ def start(
     """Ask for a round now, however few judgements are new."""
     from feedback import keys
     from training.config import load_recipe
+    from training.rounds import STEPS_OF
 
+    if kind not in STEPS_OF:
+        raise typer.BadParameter(f"the kinds are {' and '.join(STEPS_OF)}")
     if recipe is not None:
         load_recipe(recipe)  # a wrong one is refused here, not minutes later
     with redis_of(data) as client:
@@ -62,7 +68,7 @@ def start(
         if before is not None:
             typer.echo(f"{before} is under way; `hone rounds show {before}` follows it", err=True)
             raise typer.Exit(1)
-        client.set(keys.ROUND_REQUESTED, json.dumps({"recipe": recipe}))
+        client.set(keys.ROUND_REQUESTED, json.dumps({"recipe": recipe, "kind": kind}))
         round_id = _wait_for_start(rounds)
         typer.echo(round_id)
         if wait:

@@ -22,7 +22,7 @@ from moderation.client import ModerationClient
 from serving import artifact
 from serving.registry import BASE
 from serving.settings import ServingSettings
-from training import checkpoint, models, ppo, reward
+from training import files, models, ppo, reward
 from training.batches import pack, passes
 from training.curves import Curves
 from training.data import Prompt, choose, read_pretraining, read_prompts
@@ -78,7 +78,7 @@ def run(job: Job) -> dict[str, Any]:
     curves = Curves(job.folder / "metrics.jsonl", step="gate")
     curves.rewind(0)
     curves.append(0, figures | {"gate/passed": float(verdict.passed)})
-    checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1))
+    files.write_text(folder / "report.json", json.dumps(report, indent=1))
     return report
 
 

@@ -49,26 +49,29 @@ def judge(evidence: Evidence, limits: GateRecipe) -> GateReport:
     length_ratio = _ratio(evidence.tokens_candidate, evidence.tokens_incumbent)
     flagged_increase = evidence.flagged_candidate - evidence.flagged_incumbent
     checks = [
-        _above("reward_accuracy", evidence.reward_accuracy, limits.min_reward_accuracy),
-        _above("win_rate", evidence.win_rate, limits.min_win_rate),
-        _below("kl_nats", evidence.kl_nats, limits.max_kl_nats),
-        _at_most("flagged_increase", flagged_increase, limits.max_flagged_increase),
-        _at_most("perplexity_ratio", perplexity_ratio, limits.max_perplexity_ratio),
-        _at_most("length_ratio_high", length_ratio, limits.max_length_ratio),
-        _at_least("length_ratio_low", length_ratio, limits.min_length_ratio),
+        above("reward_accuracy", evidence.reward_accuracy, limits.min_reward_accuracy),
+        above("win_rate", evidence.win_rate, limits.min_win_rate),
+        below("kl_nats", evidence.kl_nats, limits.max_kl_nats),
+        at_most("flagged_increase", flagged_increase, limits.max_flagged_increase),
+        at_most("perplexity_ratio", perplexity_ratio, limits.max_perplexity_ratio),
+        at_most("length_ratio_high", length_ratio, limits.max_length_ratio),
+        at_least("length_ratio_low", length_ratio, limits.min_length_ratio),
     ]
-    return GateReport(digest=evidence.digest, passed=_all_passed(checks), checks=checks)
+    return GateReport(digest=evidence.digest, passed=all_passed(checks), checks=checks)
 
 
-def _all_passed(checks: Sequence[Check]) -> bool:
+def all_passed(checks: Sequence[Check]) -> bool:
+    """No checks, no pass."""
     return bool(checks) and all(check.passed for check in checks)
 
 
-def _above(name: str, estimate: Estimate, limit: float) -> Check:
+def above(name: str, estimate: Estimate, limit: float) -> Check:
+    """The whole interval is above the limit."""
     return _check(name, estimate, limit, passed=estimate.low > limit)
 
 
-def _below(name: str, estimate: Estimate, limit: float) -> Check:
+def below(name: str, estimate: Estimate, limit: float) -> Check:
+    """The whole interval is below the limit."""
     return _check(name, estimate, limit, passed=estimate.high < limit)
 
 
@@ -82,11 +85,13 @@ def _check(name: str, estimate: Estimate, limit: float, *, passed: bool) -> Chec
     )
 
 
-def _at_most(name: str, value: float, limit: float) -> Check:
+def at_most(name: str, value: float, limit: float) -> Check:
+    """The value, which has no interval, is no higher than the limit."""
     return Check(name=name, value=value, limit=limit, passed=value <= limit)
 
 
-def _at_least(name: str, value: float, limit: float) -> Check:
+def at_least(name: str, value: float, limit: float) -> Check:
+    """The value, which has no interval, is no lower than the limit."""
     return Check(name=name, value=value, limit=limit, passed=value >= limit)
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import redis
 
@@ -21,17 +22,46 @@ DONE = "DONE"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """A round as one step sees it."""
+class Work:
+    """A round of any kind as one step sees it."""
 
     folder: Path
     plan: Plan
-    recipe: Recipe
     settings: TrainingSettings
     is_mine: Callable[[], bool]  # False: another worker has the round, write nothing any more
 
     @classmethod
-    def open(cls, folder: Path) -> Job:
+    def open(cls, folder: Path) -> Self:
+        """The round of a directory."""
+        return cls(
+            folder=folder,
+            plan=read_plan(folder),
+            settings=TrainingSettings(),
+            is_mine=_lease_check(),
+        )
+
+    def step_folder(self, step: str) -> Path:
+        """Where a step writes; made if it is not there."""
+        folder = self.folder / step
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def check_mine(self) -> None:
+        """Raises Conflict when another worker has the round: two writers would mix their states."""
+        if not self.is_mine():
+            raise Conflict(
+                f"another worker has {self.plan.round_id}; this step stops without writing"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Work):
+    """A round of the policy."""
+
+    recipe: Recipe
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
         """The round of a directory. Its recipe is resolved once and kept beside the results."""
         plan = read_plan(folder)
         resolved = folder / "recipe.json"
@@ -56,19 +86,6 @@ class Job:
     def reward_folder(self) -> Path:
         """The reward model."""
         return Path(self.plan.reward or self.folder / "reward")
-
-    def step_folder(self, step: str) -> Path:
-        """Where a step writes; made if it is not there."""
-        folder = self.folder / step
-        folder.mkdir(exist_ok=True)
-        return folder
-
-    def check_mine(self) -> None:
-        """Raises Conflict when another worker has the round: two writers would mix their states."""
-        if not self.is_mine():
-            raise Conflict(
-                f"another worker has {self.plan.round_id}; this step stops without writing"
-            )
 
 
 def _lease_check() -> Callable[[], bool]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training.checkpoint import flush_tree
+from training.files import flush_tree
 from training.shared import ADAPTER_WEIGHTS
 
 

@@ -23,7 +23,7 @@ from transformers import AutoTokenizer
 from feedback.errors import Unprocessable
 from serving import artifact
 from serving.settings import ServingSettings
-from training import checkpoint, model_folder, models, parallel, reward, transfer
+from training import files, model_folder, models, parallel, reward, transfer
 from training.config import FullRecipe
 from training.curves import Curves
 from training.data import Prompt, read_pretraining, read_prompts
@@ -84,7 +84,7 @@ def run(job: Job) -> dict[str, Any]:
             folder / CANDIDATE, folder / "model", base_model=Path(job.plan.base_model)
         )
         report["model"] = str(folder / "model")
-    checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1))
+    files.write_text(folder / "report.json", json.dumps(report, indent=1))
     return report
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -28,6 +27,7 @@ from serving import artifact
 from serving.engines import Engine
 from serving.registry import PRODUCTION, PolicyRecord, Registry
 from serving.settings import ServingSettings
+from training.files import write_text
 from training.lease import Lease
 from training.rounds import Plan, read_plan
 
@@ -73,7 +73,7 @@ def run(round_dir: Path) -> dict[str, Any]:
         "promoted": time.time(),
         "load_ms": load_ms,
     }
-    _write(folder / "result.json", json.dumps(result))
+    write_text(folder / "result.json", json.dumps(result))
     return result
 
 
@@ -120,7 +120,7 @@ def make_live(
 def _version(folder: Path, registry: Registry) -> str:
     path = folder / "version"
     if not path.exists():
-        _write(path, registry.next_version())
+        write_text(path, registry.next_version())
     return path.read_text()
 
 
@@ -154,12 +154,3 @@ def _place(round_dir: Path, target: Path, *, version: str, plan: Plan) -> artifa
             f"the gate passed digest {report['digest'][:12]}…, this is {manifest.digest[:12]}…"
         )
     return manifest
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)

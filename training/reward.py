@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from feedback.errors import Unprocessable
 from feedback.quality.intervals import Estimate
-from training import checkpoint, models, parallel, reward_report, uncertainty
+from training import checkpoint, files, models, parallel, reward_report, uncertainty
 from training.batches import Group, Packed, pack, rectangle
 from training.config import Readout, RewardRecipe
 from training.curves import Curves
@@ -77,7 +77,7 @@ def run(job: Job) -> dict[str, Any]:
     job.check_mine()
     curves.append(trainer.num_steps, {"reward/accuracy": report["accuracy"]["value"]})
     save(model, folder)
-    checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1))
+    files.write_text(folder / "report.json", json.dumps(report, indent=1))
     if job.plan.is_round:
         uncertainty.prioritise(partial(score_groups, model, readout=readout), max_tokens=limit)
     return report

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from feedback.errors import Unprocessable
-from training import checkpoint
+from training import files
 from training.config import Readout
 from training.job import Job
 from training.reward import HEAD, WEIGHTS
@@ -29,7 +29,7 @@ def run(job: Job) -> dict[str, Any]:
     base_model, readout = Path(job.plan.base_model), job.recipe.reward.readout
     export_classifier(job.reward_folder, folder / "model", base_model=base_model, readout=readout)
     report = {"model": str(folder / "model")}
-    checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1))
+    files.write_text(folder / "report.json", json.dumps(report, indent=1))
     return report
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from feedback.errors import Unprocessable
 from feedback.quality.intervals import Estimate
-from training import checkpoint, models
+from training import files, models
 from training.config import RewardRecipe
 from training.curves import Curves
 from training.data import Ranking, all_rankings, usable
@@ -85,7 +85,7 @@ def run(job: Job) -> dict[str, Any]:
         say=say,
     )
     report = {"num_folds": job.plan.num_folds, **asdict(found)}
-    checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1))
+    files.write_text(folder / "report.json", json.dumps(report, indent=1))
     return report
 
 

@@ -1,6 +1,7 @@
-"""A round: one directory, five steps, each finished when its `DONE` exists.
+"""A round: one directory, its steps, each finished when its `DONE` exists.
 
-`beat → snapshot → reward → ppo → gate → publish`
+Of a policy: `beat → snapshot → reward → ppo → gate → publish`; of moderation's classifier:
+`beat → snapshot → fit → gate → publish`. One of either kind at a time.
 
 State has one writer: the worker that holds the round's lease. The lease carries a fencing token and
 expires when its worker dies; `tick` then hands the round to another one, which goes on at the
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,14 +21,18 @@ from typing import Any, cast
 import redis
 
 from feedback import eventlog, keys
+from feedback.corrections import Correction
 from feedback.errors import Conflict, NotFound, Unavailable
 from feedback.events import Feedback, RoundChanged, new_id
 from feedback.history import History
+from moderation.versions import Versions
 from serving.registry import PRODUCTION, Registry
 from serving.settings import ServingSettings
 from training.settings import TrainingSettings
 
+POLICY, MODERATION = "policy", "moderation"
 STEPS = ("snapshot", "reward", "ppo", "gate", "publish")
+STEPS_OF = {POLICY: STEPS, MODERATION: ("snapshot", "fit", "gate", "publish")}
 MAX_ATTEMPTS = 6  # of one step: a step that kills its worker must not do so for ever
 
 
@@ -42,6 +48,7 @@ class Plan:
     engine_urls: list[str]
     seed: int
     created: float  # unix seconds
+    kind: str = POLICY
     # Of `hone train` only, which is one step of a round by itself:
     is_round: bool = True  # False: nobody's labeling queue is put in another order
     snapshot: str | None = None  # a dataset elsewhere; None: the round's own
@@ -77,31 +84,44 @@ class Rounds:
         return found.decode() if found else None
 
     def new_judgements(self) -> int:
-        """How many judgements no snapshot has seen. Each is read once, when it is new: not all of them
-        every time."""
-        trained = cast("bytes | None", self.redis.get(keys.JUDGEMENTS_TRAINED)) or b"-"
-        counted = cast("dict[bytes, bytes]", self.redis.hgetall(keys.JUDGEMENTS_COUNTED))
+        """How many judgements no snapshot has seen; corrections of moderation are none."""
+        trained, counted = keys.JUDGEMENTS_TRAINED, keys.JUDGEMENTS_COUNTED
+        return self._count_new(trained, counted, is_meant=lambda form: form != Correction.form)
+
+    def new_corrections(self) -> int:
+        """How many corrections of moderation no snapshot has seen."""
+        trained, counted = keys.CORRECTIONS_TRAINED, keys.CORRECTIONS_COUNTED
+        return self._count_new(trained, counted, is_meant=lambda form: form == Correction.form)
+
+    def _count_new(
+        self, trained_key: str, counted_key: str, *, is_meant: Callable[[str], bool]
+    ) -> int:
+        """Each is read once, when it is new: not all of them every time."""
+        trained = cast("bytes | None", self.redis.get(trained_key)) or b"-"
+        counted = cast("dict[bytes, bytes]", self.redis.hgetall(counted_key))
         count, last = 0, trained.decode()
         if counted.get(b"since") == trained:
             count, last = int(counted[b"count"]), counted[b"through"].decode()
-        num_before = count
-        for entry, _ in History(self.redis).read(Feedback.kind, after=last):
-            count, last = count + 1, entry
-        if count > num_before:
+        before = last
+        for entry, event in History(self.redis).read(Feedback.kind, after=last):
+            assert isinstance(event, Feedback)
+            count, last = count + is_meant(event.form), entry
+        if last != before:
             seen: dict[Any, Any] = {"since": trained, "through": last, "count": count}
-            self.redis.hset(keys.JUDGEMENTS_COUNTED, mapping=seen)
+            self.redis.hset(counted_key, mapping=seen)
         return count
 
-    def start(self, *, recipe: str | None = None, reason: str) -> str:
+    def start(self, *, kind: str = POLICY, recipe: str | None = None, reason: str) -> str:
         """Begin a round. Raises Conflict when one is under way or learning is paused."""
         if self.redis.exists(keys.LEARNING_PAUSED):
             raise Conflict("learning is paused; `hone rounds resume` lets rounds start again")
         round_id = f"round-{self.redis.incr(keys.ROUND_SEQ):04d}"
         state: dict[Any, Any] = {
             "round_id": round_id,
-            "recipe": recipe or self._training.recipe,
+            "kind": kind,
+            "recipe": (recipe or self._training.recipe) if kind == POLICY else "",
             "status": "running",
-            "step": STEPS[0],
+            "step": STEPS_OF[kind][0],
             "reason": reason,
             "started": time.time(),
         }
@@ -117,27 +137,49 @@ class Rounds:
         folder = directory(self._serving, round_id)
         if (folder / "round.json").exists():
             return folder
+        is_policy = self.kind(round_id) == POLICY
+        plan = self._policy_plan(round_id) if is_policy else self._moderation_plan(round_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / "round.json.partial"
+        partial.write_text(json.dumps(asdict(plan), indent=1))
+        partial.rename(folder / "round.json")
+        return folder
+
+    def _policy_plan(self, round_id: str) -> Plan:
         live = Registry(self.redis).snapshot()
         parent = live.resolve(PRODUCTION)
         if parent is None:
             raise Unavailable(
                 "no version is in production yet; start the gateway and an engine first"
             )
-        plan = Plan(
+        return Plan(
             round_id=round_id,
             recipe=self.state(round_id).get("recipe") or self._training.recipe,
             parent=parent.version,
             parent_path=None if parent.kind == "base" else parent.path,
             base_model=str(self._serving.base_model),
             engine_urls=list(self._serving.engine_urls),
-            seed=int(round_id.removeprefix("round-")),
+            seed=_number(round_id),
             created=time.time(),
         )
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / "round.json.partial"
-        partial.write_text(json.dumps(asdict(plan), indent=1))
-        partial.rename(folder / "round.json")
-        return folder
+
+    def _moderation_plan(self, round_id: str) -> Plan:
+        parent = Versions(self.redis).live().wanted
+        return Plan(
+            round_id=round_id,
+            recipe="",
+            parent=parent.version,
+            parent_path=parent.path,
+            base_model="",
+            engine_urls=[],
+            seed=_number(round_id),
+            created=time.time(),
+            kind=MODERATION,
+        )
+
+    def kind(self, round_id: str) -> str:
+        """Of the policy, or of moderation."""
+        return self.state(round_id).get("kind", POLICY)
 
     def state(self, round_id: str) -> dict[str, str]:
         """What `hone rounds show` shows."""
@@ -167,7 +209,7 @@ class Rounds:
             )
         if not self.redis.set(keys.ROUND_ACTIVE, round_id, nx=True):
             raise Conflict(f"{self.active()} is under way; one round at a time")
-        attempts = [f"attempts:{step}" for step in STEPS]
+        attempts = [f"attempts:{step}" for step in STEPS_OF[self.kind(round_id)]]
         self.redis.hdel(keys.round_state(round_id), "ended", "detail", "error", *attempts)
         self.update(round_id, status="running")
         self.record(round_id, "retried")
@@ -179,13 +221,18 @@ class Rounds:
         )
         eventlog.append(self.redis, event)
 
-    def mark_trained(self, bounds: dict[str, str | None]) -> None:
-        """The judgements up to a snapshot's bound are no news any more."""
+    def mark_trained(self, bounds: dict[str, str | None], *, kind: str = POLICY) -> None:
+        """What was said up to a snapshot's bound is no news any more for rounds of this kind."""
         if bounds["feedback"] is not None:
-            self.redis.set(keys.JUDGEMENTS_TRAINED, bounds["feedback"])
+            key = keys.JUDGEMENTS_TRAINED if kind == POLICY else keys.CORRECTIONS_TRAINED
+            self.redis.set(key, bounds["feedback"])
 
     def list(self) -> list[dict[str, str]]:
         """All rounds, oldest first."""
         last = int(cast("bytes | None", self.redis.get(keys.ROUND_SEQ)) or 0)
         states = (self.state(f"round-{number:04d}") for number in range(1, last + 1))
         return [state for state in states if state]
+
+
+def _number(round_id: str) -> int:
+    return int(round_id.removeprefix("round-"))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 class Decision:
     start: bool
     reason: str = ""
+    kind: str = "policy"  # or "moderation"
     recipe: str | None = None  # None: the configured one
 
 
@@ -23,17 +24,22 @@ def decide(
     now: float,
     min_new_judgements: int,
     schedule_s: int,
+    new_corrections: int,
+    min_new_corrections: int,
 ) -> Decision:
-    """A round starts when a person asks, when enough judgements are new, or when the schedule says
-    so
-    and at least one is new; never beside another one, never while learning is paused."""
+    """A round starts when a person asks, when enough judgements or corrections of moderation are new,
+    or when the schedule says so and at least one judgement is new; never beside another one, never
+    while learning is paused."""
     if active is not None or is_paused:
         return Decision(start=False)
     if request is not None:
         options = json.loads(request)
-        return Decision(start=True, reason="requested", recipe=options.get("recipe"))
+        kind = options.get("kind", "policy")
+        return Decision(start=True, reason="requested", kind=kind, recipe=options.get("recipe"))
     if new_judgements >= min_new_judgements:
         return Decision(start=True, reason=f"{new_judgements} new judgements")
     if schedule_s and new_judgements and now - last_started >= schedule_s:
         return Decision(start=True, reason="schedule")
+    if new_corrections >= min_new_corrections:
+        return Decision(start=True, reason=f"{new_corrections} new corrections", kind="moderation")
     return Decision(start=False)

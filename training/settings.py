@@ -28,6 +28,16 @@ class TrainingSettings(BaseSettings):
         ge=0,
         description="A round starts this often, seconds, if anything is new; 0 = never.",
     )
+    min_new_corrections: int = Field(
+        default=100,
+        gt=0,
+        description="A round of moderation's classifier starts when this many corrections are new.",
+    )
+    moderation_data: Path | None = Field(
+        default=None,
+        description="Labelled texts, JSON lines, on which a round of moderation fits anew together with"
+        " what people said; unset: it goes on from the heads that serve.",
+    )
     ptx_path: Path | None = Field(
         default=None,
         description="Pretraining text for PPO-ptx: a .txt or .jsonl file or a folder of them;"

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from feedback.errors import Unprocessable
-from training import checkpoint, model_folder, models, parallel
+from training import checkpoint, files, model_folder, models, parallel
 from training.batches import Group, pack
 from training.config import AdapterRecipe, FullRecipe, ModelRecipe, Recipe, SFTRecipe
 from training.curves import Curves
@@ -88,7 +88,7 @@ def run(job: Job, *, section: Section) -> dict[str, Any]:
         "train_demonstrations": len(train),
         "heldout_demonstrations": len(heldout),
     }
-    checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1))
+    files.write_text(folder / "report.json", json.dumps(report, indent=1))
     return report
 
 

@@ -13,15 +13,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from feedback.errors import HoneError
-from training import checkpoint
-from training.job import DONE, Job
+from training import files
+from training.job import DONE, Job, Work
 from training.shortage import cure_of
 
 log = logging.getLogger("training.step")
+
+W = TypeVar("W", bound=Work)
 
 EXIT_REFUSED = 3
 _PR_SET_PDEATHSIG = 1
@@ -120,8 +123,20 @@ STEPS: dict[str, Callable[[Job], bool]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a step; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.step", description=__doc__)
-    parser.add_argument("step", choices=STEPS)
+    return carry_out(argv, prog="training.step", steps=STEPS, open_work=Job.open, prepare=_prepare)
+
+
+def carry_out(
+    argv: Sequence[str] | None,
+    *,
+    prog: str,
+    steps: Mapping[str, Callable[[W], bool]],
+    open_work: Callable[[Path], W],
+    prepare: Callable[[str, W], None] = lambda step, work: None,
+) -> int:
+    """What every kind of round's steps have in common: look, work, write DONE."""
+    parser = argparse.ArgumentParser(prog=f"python -m {prog}", description=__doc__)
+    parser.add_argument("step", choices=steps)
     parser.add_argument("--round-dir", type=Path, required=True)
     options = parser.parse_args(argv)
     _end_with_parent()
@@ -130,16 +145,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if done.exists():
         return 0
     try:
-        job = Job.open(options.round_dir)
-        if options.step not in ("snapshot", "publish"):
-            _prepare_torch(job.settings.threads)
-            _meet_others(job.settings.device)
+        work = open_work(options.round_dir)
+        prepare(options.step, work)
         started = time.monotonic()
-        if not STEPS[options.step](job):
+        if not steps[options.step](work):
             log.warning("refused: %s", options.step)
             return EXIT_REFUSED
-        job.check_mine()
-        checkpoint.write_text(done, f"{time.time()}\n")
+        work.check_mine()
+        files.write_text(done, f"{time.time()}\n")
     except HoneError as error:
         log.error("%s failed: %s", options.step, error.message)
         return 1
@@ -151,6 +164,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     log.info("%s is done in %.0f s", options.step, time.monotonic() - started)
     return 0
+
+
+def _prepare(step: str, job: Job) -> None:
+    if step not in ("snapshot", "publish"):
+        _prepare_torch(job.settings.threads)
+        _meet_others(job.settings.device)
 
 
 def _prepare_torch(threads: int) -> None:

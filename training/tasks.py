@@ -21,6 +21,7 @@ from feedback.archive import held
 from feedback.connection import connect
 from feedback.erasure import requests
 from feedback.settings import FeedbackSettings
+from moderation.settings import ModerationSettings
 from serving.settings import ServingSettings
 from serving.webhooks.delivery import Deliverer
 from training import worker
@@ -101,10 +102,13 @@ def tick() -> None:
         now=time.time(),
         min_new_judgements=settings.min_new_judgements,
         schedule_s=settings.schedule_s,
+        # Other backends have no heads to fit.
+        new_corrections=rounds.new_corrections() if ModerationSettings().backend == "onnx" else 0,
+        min_new_corrections=settings.min_new_corrections,
     )
     if decision.start:
         rounds.redis.delete(keys.ROUND_REQUESTED)
-        rounds.start(recipe=decision.recipe, reason=decision.reason)
+        rounds.start(kind=decision.kind, recipe=decision.recipe, reason=decision.reason)
     active = rounds.active()
     if active is None or rounds.redis.exists(keys.ROUND_LEASE):
         return

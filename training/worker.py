@@ -19,7 +19,7 @@ import redis
 
 from feedback import keys
 from training.lease import FENCE, Keeper, Lease
-from training.rounds import MAX_ATTEMPTS, STEPS, Rounds, is_done
+from training.rounds import MAX_ATTEMPTS, MODERATION, POLICY, STEPS_OF, Rounds, is_done
 from training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ def _run_steps(rounds: Rounds, round_id: str, keeper: Keeper) -> None:
     if rounds.active() != round_id:
         return
     folder = rounds.prepare(round_id)
-    for step in STEPS:
+    kind = rounds.kind(round_id)
+    for step in STEPS_OF[kind]:
         while not is_done(folder, step):
             attempt = int(rounds.redis.hincrby(keys.round_state(round_id), f"attempts:{step}", 1))
             if attempt > MAX_ATTEMPTS:
@@ -69,7 +70,8 @@ def _run_steps(rounds: Rounds, round_id: str, keeper: Keeper) -> None:
                 rounds.finish(round_id, status="failed", step=step, error=error)
                 return
             rounds.update(round_id, step=step, status="running")
-            code = _run_child(rounds, round_id, folder, step, keeper)
+            command = step_command(step, folder, kind=kind)
+            code = _run_child(rounds, round_id, folder, step, command, keeper)
             if code == EXIT_REFUSED:
                 report = json.loads((folder / "gate" / "report.json").read_text())
                 failed = [check["name"] for check in report["checks"] if not check["passed"]]
@@ -84,23 +86,28 @@ def _run_steps(rounds: Rounds, round_id: str, keeper: Keeper) -> None:
         rounds.record(round_id, "step_done", step=step)
         if step == "snapshot":
             manifest = json.loads((folder / "snapshot" / "manifest.json").read_text())
-            rounds.mark_trained(manifest["bounds"])
+            rounds.mark_trained(manifest["bounds"], kind=kind)
     published = json.loads((folder / "publish" / "result.json").read_text())
     rounds.finish(round_id, status="finished", **published)
 
 
-def step_command(step: str, folder: Path, *, num_processes: int) -> list[str]:
+def step_command(
+    step: str, folder: Path, *, kind: str = POLICY, num_processes: int | None = None
+) -> list[str]:
     """How a step is started: those that train in several processes, if so many are wanted."""
-    module = ["-m", "training.step", step, "--round-dir", str(folder)]
+    name = "training.moderation.step" if kind == MODERATION else "training.step"
+    module = ["-m", name, step, "--round-dir", str(folder)]
+    num_processes = num_processes or TrainingSettings().num_processes
     if num_processes == 1 or step not in _PARALLEL:
         return [sys.executable, *module]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     return [sys.executable, *torchrun, str(num_processes), *module]
 
 
-def _run_child(rounds: Rounds, round_id: str, folder: Path, step: str, keeper: Keeper) -> int:
+def _run_child(
+    rounds: Rounds, round_id: str, folder: Path, step: str, command: list[str], keeper: Keeper
+) -> int:
     """Run one step; returns its exit code. Raises LeaseLost or Cancelled after ending the child."""
-    command = step_command(step, folder, num_processes=TrainingSettings().num_processes)
     environment = os.environ | {FENCE: keeper.token}
     with (folder / f"{step}.log").open("ab") as output:
         child = subprocess.Popen(command, stdout=output, stderr=output, env=environment)

@@ -41,6 +41,7 @@ Labels = dict[str, bool]
 class Words:
     """What people said of one text. Filled in the order of the log."""
 
+    id: str  # what erasing a person is told by: the completion, or the first word on a text by itself
     corrections: Labels = field(default_factory=dict)
     flags: dict[str, Labels] = field(default_factory=dict)  # by labeler
 
@@ -63,7 +64,7 @@ def spoken_of(history: History, people: People, *, until: str = "+") -> dict[Abo
             gone.add(event.body["of"])
         if event.replaces is not None:
             gone.add(event.replaces)
-    found: defaultdict[About, Words] = defaultdict(Words)
+    found: dict[About, Words] = {}
     for _, event in history.read(Feedback.kind, until=until):
         assert isinstance(event, Feedback)
         if event.id in gone or people.weight(event) == 0:
@@ -71,16 +72,17 @@ def spoken_of(history: History, people: People, *, until: str = "+") -> dict[Abo
         if event.form == "correction":
             body = event.body
             about = body["text"] or (body["completion_id"], body["index"])
-            found[about].corrections |= body["labels"]
+            words = found.setdefault(about, Words(id=body["completion_id"] or event.id))
+            words.corrections |= body["labels"]
         elif event.source == "labeler":
             for completion_id, index, flags in _flagged(event):
                 said = {
                     _CATEGORY_OF[name]: on for name, on in flags.items() if name in _CATEGORY_OF
                 }
                 if said:
-                    words = found[completion_id, index]
+                    words = found.setdefault((completion_id, index), Words(id=completion_id))
                     words.flags.setdefault(event.labeler, {}).update(said)
-    return dict(found)
+    return found
 
 
 def write(history: History, people: People, path: Path, *, until: str = "+") -> dict[str, Any]:
@@ -104,6 +106,7 @@ def _rows(history: History, words: Mapping[About, Words]) -> Iterator[dict[str, 
             continue
         written.add(text)
         yield {
+            "id": words[about].id,
             "text": text,
             "source": CORRECTIONS if words[about].corrections else FLAGS,
             "labels": {category: int(label) for category, label in sorted(labels.items())},

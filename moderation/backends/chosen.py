@@ -34,7 +34,7 @@ def _load(settings: ModerationSettings) -> Backend:
         case "onnx":
             from moderation.backends.onnx import OnnxBackend
 
-            return OnnxBackend(settings)
+            return OnnxBackend.open(settings)
         case "hf":
             from moderation.backends.hf import HfClassifier
 

@@ -13,21 +13,35 @@ from concurrent.futures import ThreadPoolExecutor
 from moderation import policy
 from moderation.backends.backend import Judged
 from moderation.categories import SCORED
-from moderation.classifier import load
+from moderation.classifier import Classifier, load
+from moderation.encoder import Encoder
 from moderation.settings import ModerationSettings
 
 
 class OnnxBackend:
-    """Raises Refused where the classifier cannot be loaded."""
+    """A classifier and the thread that it scores in."""
 
     scored = SCORED
     thresholds: Mapping[str, float] = dict.fromkeys(SCORED, policy.FLAG)
 
-    def __init__(self, settings: ModerationSettings) -> None:
-        self._classifier = load(settings)
-        self.model = self._classifier.model
+    def __init__(self, classifier: Classifier, thread: ThreadPoolExecutor) -> None:
+        self.model = classifier.model
+        self._classifier = classifier
+        self._thread = thread
+
+    @classmethod
+    def open(cls, settings: ModerationSettings) -> OnnxBackend:
+        """Raises Refused where the classifier cannot be loaded."""
         # One thread: the encoder has its own, and two texts at once only slow each other down.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="score")
+        return cls(load(settings), ThreadPoolExecutor(max_workers=1, thread_name_prefix="score"))
+
+    @property
+    def encoder(self) -> Encoder:
+        return self._classifier.encoder
+
+    def beside(self, classifier: Classifier) -> OnnxBackend:
+        """Another version, in the same thread: the encoder is shared."""
+        return OnnxBackend(classifier, self._thread)
 
     async def score(self, texts: Sequence[str]) -> list[Judged]:
         return [await self._score(text) for text in texts]

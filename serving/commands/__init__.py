@@ -1,6 +1,7 @@
 """Groups of the command line that have no package of their own.
 
 options   options that several commands share, and where the running stack is
+moderation  `hone moderation versions`, `promote`, `rollback`
 keys      `hone keys …`
 label     `hone label …`
 correct   `hone label correct`

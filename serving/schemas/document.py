@@ -147,6 +147,13 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("post", "/admin/canary/abort"): Described(
         answer=canary.CanaryEnded, errors=(400, 404, 409, 422, 503)
     ),
+    ("get", "/admin/moderation"): Described(answer=admin.ModerationVersions, errors=(503,)),
+    ("post", "/admin/moderation/{version}/promote"): Described(
+        answer=admin.ModerationVersion, errors=(404, 503)
+    ),
+    ("post", "/admin/moderation/rollback"): Described(
+        answer=admin.ModerationVersion, errors=(409, 503)
+    ),
     ("get", "/admin/keys"): Described(answer=admin.KeyList, errors=(503,)),
     ("post", "/admin/keys"): Described(answer=admin.MadeKey, errors=(400, 422, 503)),
     ("put", "/admin/keys/{key_id}/moderation"): Described(

@@ -131,6 +131,7 @@ def environment(plan: Plan) -> dict[str, str]:
         "HONE_SERVING_MODERATION_URL": f"http://127.0.0.1:{plan.moderation_port}",
         "HONE_MODERATION_HOST": "127.0.0.1",
         "HONE_MODERATION_PORT": str(plan.moderation_port),
+        "HONE_MODERATION_REDIS_URL": plan.redis_url,
         "HONE_FEEDBACK_REDIS_URL": plan.redis_url,
         "HONE_FEEDBACK_OUTBOX_PATH": str(plan.data_dir / "outbox.sqlite"),
         # What a person set comes first: it may be a bucket.

@@ -17,6 +17,7 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from feedback import keys
+from moderation.versions import ModerationRecord, Versions
 from serving import auth
 from serving.registry import PolicyRecord, Registry
 from serving.schemas.document import OPERATIONS, operations
@@ -133,6 +134,12 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
     do("get", "/admin/canary")
     do("post", "/admin/canary/abort", {"reason": "seen enough"})
     do("get", "/admin/canary")
+    Versions(gateway.redis).add(
+        ModerationRecord(version="moderation-0001", path="/m/1", digest="1")
+    )
+    do("post", "/admin/moderation/{version}/promote", version="moderation-0001")
+    do("post", "/admin/moderation/rollback")
+    do("get", "/admin/moderation")
     made = do("post", "/admin/keys", {"name": "new"})
     do("get", "/admin/keys")
     do("post", "/admin/keys/{key_id}/rotate", {"grace_s": 60}, key_id=made["id"])

@@ -144,5 +144,5 @@ def test_the_command_says_which_snapshots_and_versions_were_made_with_what_is_er
 
 
 def test_nothing_found_is_nothing_listed(tmp_path: Path) -> None:
-    found = erasures.traces(Erased(person="p"), data_dir=tmp_path, policies={})
+    found = erasures.traces(Erased(person="p"), data_dir=tmp_path, versions={})
     assert set(map(str, found.values())) == {"[]"}

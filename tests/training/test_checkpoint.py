@@ -91,13 +91,6 @@ def test_a_curve_has_each_iteration_once_after_a_resume(tmp_path: Path) -> None:
     assert all(json.loads(line)["t"] for line in path.read_text().splitlines())
 
 
-def test_a_small_file_is_replaced_whole(tmp_path: Path) -> None:
-    checkpoint.write_text(tmp_path / "DONE", "a")
-    checkpoint.write_text(tmp_path / "DONE", "b")
-    assert (tmp_path / "DONE").read_text() == "b"
-    assert len(list(tmp_path.iterdir())) == 1
-
-
 def test_prefixes_come_off_as_they_went_on() -> None:
     tensors = {"a": torch.ones(1), "b": torch.zeros(1)}
     both = checkpoint.with_prefix("x", tensors) | checkpoint.with_prefix("xy", {"c": torch.ones(1)})

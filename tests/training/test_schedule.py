@@ -15,6 +15,8 @@ QUIET: dict[str, Any] = {
     "now": 1000.0,
     "min_new_judgements": 64,
     "schedule_s": 0,
+    "new_corrections": 0,
+    "min_new_corrections": 100,
 }
 
 
@@ -31,6 +33,9 @@ QUIET: dict[str, Any] = {
         ({"schedule_s": 100, "new_judgements": 1, "last_started": 900.0}, True),
         ({"schedule_s": 100, "new_judgements": 1, "last_started": 901.0}, False),
         ({"schedule_s": 100, "new_judgements": 0}, False),
+        ({"new_corrections": 99}, False),
+        ({"new_corrections": 100}, True),
+        ({"new_corrections": 100, "is_paused": True}, False),
     ],
 )
 def test_a_round_starts_when_asked_when_enough_is_new_or_on_schedule(
@@ -41,3 +46,10 @@ def test_a_round_starts_when_asked_when_enough_is_new_or_on_schedule(
 
 def test_a_request_may_name_a_recipe() -> None:
     assert decide(**(QUIET | {"request": b'{"recipe": "tiny"}'})).recipe == "tiny"
+
+
+def test_corrections_start_a_round_of_moderation_and_judgements_come_first() -> None:
+    many = {"new_corrections": 100}
+    assert decide(**(QUIET | many)).kind == "moderation"
+    assert decide(**(QUIET | many | {"new_judgements": 64})).kind == "policy"
+    assert decide(**(QUIET | {"request": b'{"kind": "moderation"}'})).kind == "moderation"

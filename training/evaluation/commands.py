@@ -133,7 +133,7 @@ def evaluate(
 
 def _run(wish: Wish) -> Report:
     """Measure, and write the three files."""
-    from training import checkpoint
+    from training import files
     from training.evaluation import notes, page, report, suite
 
     wish.out.mkdir(parents=True, exist_ok=True)
@@ -151,9 +151,9 @@ def _run(wish: Wish) -> Report:
         notes=notes.of(wish),
     )
     text = json.dumps(report.as_json(made), indent=1)
-    checkpoint.write_text(wish.out / "report.json", text)
-    checkpoint.write_text(wish.out / "report.md", report.as_markdown(made))
-    checkpoint.write_text(wish.out / "report.html", page.render(made, measured.samples))
+    files.write_text(wish.out / "report.json", text)
+    files.write_text(wish.out / "report.md", report.as_markdown(made))
+    files.write_text(wish.out / "report.html", page.render(made, measured.samples))
     return made
 
 

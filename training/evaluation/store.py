@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from feedback.errors import NotFound
-from training import checkpoint
+from training import files
 from training.evaluation.measures import Values
 from training.evaluation.policies import Policy
 
@@ -47,7 +47,7 @@ class Store:
         path = self._path(policy, part)
         path.parent.mkdir(parents=True, exist_ok=True)
         claimed = {"claim": self._claim(policy), **asdict(kept)}
-        checkpoint.write_text(path, json.dumps(claimed))
+        files.write_text(path, json.dumps(claimed))
 
     def values(self, policy: Policy, parts: Sequence[str]) -> Values:
         """Of all these parts."""

@@ -38,7 +38,7 @@ def test_a_correction_decides_else_the_majority_and_a_tie_nothing(
     corrections: dict[str, bool], votes: list[bool], labels: dict[str, bool]
 ) -> None:
     flags = {str(number): {"hate": vote} for number, vote in enumerate(votes)}
-    assert Words(corrections=corrections, flags=flags).labels() == labels
+    assert Words(id="", corrections=corrections, flags=flags).labels() == labels
 
 
 @pytest.fixture

@@ -1,0 +1,32 @@
+"""Small files and folders on the disk, whole or not at all. No torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Reports and `DONE`. Of several processes of one step the first writes (torchrun says which it is)."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    flush(partial)
+    partial.rename(path)
+
+
+def flush_tree(folder: Path) -> None:
+    """All files of a folder on the disk, before it gets its name."""
+    for path in folder.rglob("*"):
+        flush(path)
+    flush(folder)
+
+
+def flush(path: Path) -> None:
+    """A file, or a folder's names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
