@@ -60,6 +60,7 @@ class Endpoint:
         self.key = key
         self.model = model
         self.prefix = prefix
+        self.is_gateway = is_gateway
         self.num_blocked = 0  # answers that moderation kept back; they count as empty
         self._concurrency = concurrency
         # An evaluation's questions are nobody's: the log does not keep them.

@@ -53,44 +53,50 @@ class Materials:
     crows_pairs: list[Pair] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
     text: Path | None = None
-    digests: dict[str, str] = field(default_factory=dict)  # file -> SHA-256
+    digests: dict[Suite, dict[str, str]] = field(default_factory=dict)  # suite -> file -> SHA-256
 
 
 def gather(sources: Sources, *, suites: Sequence[Suite], count: int, seed: int) -> Materials:
     """At most `count` of each, drawn by `seed`. Raises NotFound, Unprocessable with the cure."""
     found: dict[str, object] = {}
-    files: list[Path] = []
+    digests: dict[Suite, dict[str, str]] = {suite: {} for suite in suites}
 
-    def take(name: str, path: Path, items: object) -> None:
-        found[name] = items
-        files.extend([path] if path.is_file() else sorted(path.rglob("*.*")))
+    def note(suite: Suite, path: Path) -> None:
+        files = [path] if path.is_file() else sorted(f for f in path.rglob("*.*") if f.is_file())
+        digests[suite] |= {str(file): sha256_of(file) for file in files}
 
     if "truthfulqa" in suites:
         path = sources.data / TRUTHFULQA
-        take("questions", path, truthfulqa.read(path, count=count, seed=seed))
+        found["questions"] = truthfulqa.read(path, count=count, seed=seed)
+        note("truthfulqa", path)
     if "toxicity" in suites:
         path = sources.toxicity_prompts or sources.data / TOXICITY
-        take("toxicity_prompts", path, toxicity.read(path, count=count, seed=seed))
+        found["toxicity_prompts"] = toxicity.read(path, count=count, seed=seed)
+        note("toxicity", path)
     if "bias" in suites:
         path = sources.data / WINOGENDER
-        take("winogender", path, bias.read_winogender(path)[:count])
+        found["winogender"] = bias.read_winogender(path)[:count]
+        note("bias", path)
         path = sources.data / CROWS_PAIRS
-        take("crows_pairs", path, bias.read_crows_pairs(path, count=count, seed=seed))
+        found["crows_pairs"] = bias.read_crows_pairs(path, count=count, seed=seed)
+        note("bias", path)
     if "tax" in suites:
         path = sources.data / TEXT
         if not path.is_dir():
             raise NotFound(f"{path}: no such folder; --suite tax needs .txt files in it")
-        take("text", path, path)
+        found["text"] = path
+        note("tax", path)
     if "preference" in suites:
         path = _named(sources.prompts, "preference", "--prompts", "JSONL with `prompt`")
-        take("prompts", path, read_prompts(path, count=count, seed=seed))
+        found["prompts"] = read_prompts(path, count=count, seed=seed)
+        note("preference", path)
     if "public" in suites:
         path = _named(sources.public, "public", "--public", "the tasks' local files")
-        files += public_tasks.files(path)
+        for file in public_tasks.files(path):
+            note("public", file)
     if "people" in suites:
         path = _named(sources.people, "people", "--people", "a folder of `hone export`")
-        files += sorted(path.rglob("*.parquet"))
-    digests = {str(file): sha256_of(file) for file in files}
+        note("people", path)
     return Materials(**found, digests=digests)  # type: ignore[arg-type]
 
 

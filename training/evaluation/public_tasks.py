@@ -156,7 +156,9 @@ def arguments(endpoint: Endpoint, *, tasks: Path, out: Path) -> list[str]:
     for name, value in words.items():
         command += [f"--{name}", value]
     if endpoint.prefix:
-        command += ["--system_instruction", endpoint.prefix.strip()]
+        command += ["--system_instruction", endpoint.prefix]
+    if endpoint.is_gateway:
+        command += ["--gen_kwargs", "store=False"]  # an evaluation's questions are nobody's
     return [*command, "--log_samples"]
 
 

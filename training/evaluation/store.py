@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,14 @@ class Kept:
 class Store:
     """A folder. What was measured of other weights or on other data is not there."""
 
-    def __init__(self, folder: Path, *, about: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, *, about: Callable[[str], Mapping[str, Any]]) -> None:
+        """`about`: of a part, what it is measured on."""
         self._folder = folder
-        self._about = dict(about)
+        self._about = about
 
     def has(self, policy: Policy, part: str) -> bool:
         path = self._path(policy, part)
-        return path.exists() and json.loads(path.read_text())["claim"] == self._claim(policy)
+        return path.exists() and json.loads(path.read_text())["claim"] == self._claim(policy, part)
 
     def read(self, policy: Policy, part: str) -> Kept:
         """Raises NotFound."""
@@ -46,7 +47,7 @@ class Store:
     def write(self, policy: Policy, part: str, kept: Kept) -> None:
         path = self._path(policy, part)
         path.parent.mkdir(parents=True, exist_ok=True)
-        claimed = {"claim": self._claim(policy), **asdict(kept)}
+        claimed = {"claim": self._claim(policy, part), **asdict(kept)}
         files.write_text(path, json.dumps(claimed))
 
     def values(self, policy: Policy, parts: Sequence[str]) -> Values:
@@ -57,8 +58,12 @@ class Store:
             for name, values in self.read(policy, part).values.items()
         }
 
-    def _claim(self, policy: Policy) -> dict[str, Any]:
-        return {"digest": policy.digest, "is_prompted": policy.is_prompted, **self._about}
+    def _claim(self, policy: Policy, part: str) -> dict[str, Any]:
+        return {
+            "digest": policy.digest,
+            "is_prompted": policy.is_prompted,
+            **self._about(part),
+        }
 
     def _path(self, policy: Policy, part: str) -> Path:
         return self._folder / _NOT_IN_A_NAME.sub("_", policy.label) / f"{part}.json"

@@ -78,7 +78,7 @@ def run(wish: Wish, *, show: Show) -> Measured:
         assert wish.sources.public is not None
         tasks = wish.out / "tasks"
         public_tasks.prepare(wish.sources.public, tasks, count=wish.count, seed=wish.seed)
-    kept = Store(wish.out / "measured", about=_about(wish, found))
+    kept = Store(wish.out / "measured", about=lambda part: _about(part, wish, found))
     _ask(wish, found, kept, show)
     _score(wish, found, kept, show)
     values = {policy.label: kept.values(policy, _parts(wish)) for policy in wish.policies}
@@ -91,7 +91,12 @@ def run(wish: Wish, *, show: Show) -> Measured:
         }
         for policy in wish.policies
     }
-    return Measured(values=values, samples=samples, digests=found.digests, judge=verdict)
+    return Measured(
+        values=values,
+        samples=samples,
+        digests={name: d for each in found.digests.values() for name, d in each.items()},
+        judge=verdict,
+    )
 
 
 # Answers
@@ -242,6 +247,7 @@ def _parts(wish: Wish) -> list[str]:
     return parts
 
 
-def _about(wish: Wish, found: Materials) -> dict[str, Any]:
-    """What a kept measurement was made on."""
-    return {"files": dict(found.digests), "count": wish.count, "seed": wish.seed}
+def _about(part: str, wish: Wish, found: Materials) -> dict[str, Any]:
+    """What a part is measured on."""
+    suite = next(suite for suite in wish.suites if part.startswith(suite))
+    return {"files": found.digests[suite], "count": wish.count, "seed": wish.seed}

@@ -69,13 +69,18 @@ def test_a_missing_file_says_where_it_comes_from(tmp_path: Path) -> None:
 
 def test_the_key_goes_by_the_environment_and_prompts_as_texts(tmp_path: Path) -> None:
     endpoint = Endpoint(
-        "http://host:1/", key="sk-secret", model="policy-0001", prefix="Be kind.\n\n"
+        "http://host:1/",
+        key="sk-secret",
+        model="policy-0001",
+        prefix="Be kind.\n\n",
+        is_gateway=True,
     )
     words = public_tasks.arguments(endpoint, tasks=tmp_path, out=tmp_path)
     assert not any("sk-secret" in word for word in words)
     assert "base_url=http://host:1/v1/completions" in words[words.index("--model_args") + 1]
     assert "tokenized_requests=False" in words[words.index("--model_args") + 1]
-    assert words[words.index("--system_instruction") + 1] == "Be kind."
+    assert words[words.index("--system_instruction") + 1] == "Be kind.\n\n"
+    assert "store=False" in words
 
 
 def test_a_document_s_score_by_hand() -> None:

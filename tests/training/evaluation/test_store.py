@@ -13,7 +13,7 @@ KEPT = Kept(values={"tax/text": [1.0, 2.0]}, samples=[{"prompt": "p", "answer": 
 
 
 def test_what_was_measured_is_there_for_the_same_weights_and_data_alone(tmp_path: Path) -> None:
-    store = Store(tmp_path, about={"seed": 0})
+    store = Store(tmp_path, about=lambda part: {"seed": 0})
     sft = policy("sft")
     assert not store.has(sft, "tax")
     store.write(sft, "tax", KEPT)
@@ -21,13 +21,13 @@ def test_what_was_measured_is_there_for_the_same_weights_and_data_alone(tmp_path
     assert store.values(sft, ["tax"]) == KEPT.values
     assert not store.has(replace(sft, digest="other"), "tax")
     assert not store.has(replace(sft, is_prompted=True), "tax")
-    assert not Store(tmp_path, about={"seed": 1}).has(sft, "tax")
+    assert not Store(tmp_path, about=lambda part: {"seed": 1}).has(sft, "tax")
     with pytest.raises(NotFound):
         store.read(sft, "bias")
 
 
 def test_a_label_is_no_path(tmp_path: Path) -> None:
-    store = Store(tmp_path / "measured", about={})
+    store = Store(tmp_path / "measured", about=lambda part: {})
     store.write(policy("../../x"), "tax", KEPT)
     assert [file.name for file in tmp_path.rglob("*.json")] == ["tax.json"]
     assert not (tmp_path.parent / "x").exists()
