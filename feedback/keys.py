@@ -11,6 +11,7 @@ API_KEYS = PREFIX + "api_keys"  # hash: SHA-256 of the key -> ApiKey as JSON (se
 PLAYGROUND_CLOSED = PREFIX + "playground_closed"  # string: when the playground's key was revoked
 POLICIES = PREFIX + "policies"  # hash: version -> PolicyRecord as JSON (serving.registry)
 ALIASES = PREFIX + "aliases"  # hash: production | canary | previous -> version
+LIVE_SINCE = PREFIX + "live_since"  # string: since when `production` means it, unix seconds
 LIVE_CHANNEL = PREFIX + "live"  # pub/sub: `production` changed; gateways read the aliases again
 ROLLOUT = PREFIX + "rollout"  # string: full weights on their way to the engines; Rollout as JSON
 ROLLOUT_LEASE = PREFIX + "rollout_lease"  # string with TTL: the gateway that carries it out
@@ -55,13 +56,15 @@ ROUND_REQUESTED = PREFIX + "round_requested"  # string: somebody asked for a rou
 ROUND_QUEUED = (
     PREFIX + "round_queued"
 )  # string with TTL: a message for the train worker is under way
-LEARNING_PAUSED = PREFIX + "learning_paused"  # string: present = no round starts (kill switch)
+LEARNING_PAUSED = (
+    PREFIX + "learning_paused"
+)  # string: present = no round starts (kill switch); JSON of by, reason, since
 JUDGEMENTS_TRAINED = (
     PREFIX + "judgements_trained"
 )  # string: feedback stream id of the last snapshot
 JUDGEMENTS_COUNTED = (
     PREFIX + "judgements_counted"
-)  # hash: how many came `since` a snapshot's id `through` another
+)  # hash: how many came `since` a snapshot's id `through` another; how many are `wanted` for a round
 
 CORRECTIONS_TRAINED = (
     PREFIX + "corrections_trained"
@@ -135,6 +138,11 @@ def login_tries(name_hash: str) -> str:
 def labeled_on(labeler: str, day: str) -> str:
     """Counter with TTL: judgements of one labeler on one day, `2026-01-31` in UTC."""
     return f"{PREFIX}labeled_on:{day}:{labeler}"
+
+
+def judged_in(hour: float) -> str:
+    """Counter with TTL: judgements of labelers and API keys in the hour of a time, unix seconds."""
+    return f"{PREFIX}judged_in:{int(hour // 3600)}"
 
 
 def judged(labeler: str, what: str) -> str:

@@ -27,7 +27,7 @@ openai_api       the routes /v1/chat/completions, /v1/completions, /v1/models, /
 candidate_sets   the route that samples several answers to a stored prompt, to be ranked
 supply           fills the labelers' queue: prompts that people asked, answered K times
 stored_completions  the routes of stored completions: list, retrieve, update, delete, messages
-admin            the routes of an operator: what serves, promote, roll back, keys, rounds
+admin            the routes of an operator that change what serves, and who may call
 moderation_versions  the same for versions of moderation's classifier
 erasures         end users' texts removed, and which versions were trained on them
 erasure_routes   the routes that erase an end user
@@ -49,6 +49,7 @@ Sub-packages, each with a map of its own:
 
 canary/          a new version before a share of the people, until what they say decides
 playground/      the chat page at /
+oversight/       what an operator sees and does: reads and actions, as JSON and for the console
 console/         the operator's pages at /console
 stack/           `hone up`: every part of it on this machine, in one terminal
 in_vllm/         what runs inside vLLM's server

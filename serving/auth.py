@@ -24,7 +24,10 @@ from feedback.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthori
 from feedback.events import new_id
 from moderation.policy import Actions, Stage, checked_actions
 
-SCOPES = ("infer", "label", "admin")
+SCOPES = ("infer", "label", "view", "view_texts", "admin")
+# Who may look at the console and read what it shows; only `admin` changes anything.
+VIEWERS = ("admin", "view", "view_texts")
+READERS = ("admin", "view_texts")  # who sees the texts of end users there
 VISIT = "visit"  # what visitors of the playground may do; no key with a secret has it
 _PLAYGROUND = "playground"  # stands where other keys have the hash of their secret
 

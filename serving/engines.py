@@ -61,6 +61,19 @@ class Engine:
         """What the engine has loaded."""
         return await self._control("GET", "/policy", timeout=_PROBE_TIMEOUT)
 
+    async def metrics(self) -> str:
+        """vLLM's own figures, in Prometheus' text format."""
+        try:
+            async with self._session.get(
+                self.url + "/metrics", headers=self._headers, timeout=_PROBE_TIMEOUT
+            ) as response:
+                text = await response.text(errors="replace")
+        except (TimeoutError, aiohttp.ClientError) as error:
+            raise Unavailable(f"no engine answers: {error!r}", retry_after_s=5) from error
+        if response.status != 200:
+            raise Unavailable(f"the engine answered {response.status}", retry_after_s=5)
+        return text
+
     async def load(self, version: str, path: str, digest: str) -> dict[str, Any]:
         """Make the engine serve a version. Raises Refused with the reason; the engine then goes on
         with what it had."""

@@ -98,7 +98,7 @@ class Fleet:
             Member(engine=engine, url=engine.url, max_in_flight=max_in_flight) for engine in engines
         ]
         self._room = WaitingRoom(max_waiting=max_waiting)
-        metrics.queue.set_function(lambda: len(self._room))
+        metrics.queue.set_function(self.num_waiting)
         self._live = live
         self._metrics = metrics
         self._wait_s = wait_s
@@ -118,6 +118,10 @@ class Fleet:
 
     def has(self, version: str) -> bool:
         return any(member.can_serve(version) for member in self.members)
+
+    def num_waiting(self) -> int:
+        """Requests that wait for room on an engine."""
+        return len(self._room)
 
     async def poll(self) -> None:
         """Look at every engine once."""

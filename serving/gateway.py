@@ -32,6 +32,7 @@ from serving.fleet import Fleet
 from serving.holding import Window
 from serving.limits import OF_A_VISITOR, Allowance, Limits, RateLimiter
 from serving.metrics import Metrics
+from serving.oversight.vitals import Vitals
 from serving.playground.visits import Visits
 from serving.refresh import Refresher
 from serving.registry import Registry
@@ -52,12 +53,14 @@ class Gateway:
 
     settings: ServingSettings
     feedback_settings: FeedbackSettings
+    moderation_settings: ModerationSettings
     redis: redis.Redis  # synchronous; call it from a thread
     registry: Registry  # the same
     canaries: Canaries  # the same
     journal: Journal
     refresher: Refresher
     fleet: Fleet
+    vitals: Vitals
     rollouts: Rollouts
     authenticator: Authenticator
     limiter: RateLimiter
@@ -150,16 +153,17 @@ async def open_gateway(
         refresher = Refresher(client, authenticator=authenticator, limiter=limiter, metrics=metrics)
         await refresher.start(journal.redis)
         stack.push_async_callback(refresher.close)
+        engines = [
+            Engine(
+                url,
+                settings.engine_token,
+                session,
+                request_timeout_s=settings.request_timeout_s,
+            )
+            for url in settings.engine_urls
+        ]
         fleet = Fleet(
-            [
-                Engine(
-                    url,
-                    settings.engine_token,
-                    session,
-                    request_timeout_s=settings.request_timeout_s,
-                )
-                for url in settings.engine_urls
-            ],
+            engines,
             live=lambda: refresher.live,
             metrics=metrics,
             wait_s=settings.engine_wait_s,
@@ -169,6 +173,9 @@ async def open_gateway(
         )
         await fleet.start()
         stack.push_async_callback(fleet.close)
+        vitals = Vitals(engines)
+        await vitals.start()
+        stack.push_async_callback(vitals.close)
         registry = Registry(client)
         rollouts = Rollouts(registry, fleet, refresher)
         await rollouts.start()
@@ -190,12 +197,14 @@ async def open_gateway(
         yield Gateway(
             settings=settings,
             feedback_settings=feedback_settings,
+            moderation_settings=moderation_settings,
             redis=client,
             registry=registry,
             canaries=Canaries(client),
             journal=journal,
             refresher=refresher,
             fleet=fleet,
+            vitals=vitals,
             rollouts=rollouts,
             authenticator=authenticator,
             limiter=limiter,

@@ -13,23 +13,29 @@ from serving.gateway import Gateway
 from serving.registry import PREVIOUS, PRODUCTION, PolicyRecord
 
 
-async def promote(gateway: Gateway, version: str, *, actor: str) -> PolicyRecord:
+async def promote(gateway: Gateway, version: str, *, actor: str, reason: str = "") -> PolicyRecord:
     """Make a version production. Raises NotFound, Refused with an engine's reason, Unavailable."""
     record = await asyncio.to_thread(gateway.registry.get, version)
     await _make_live(gateway, record)
-    await gateway.audit(actor, "promote", version=version)
+    await gateway.audit(actor, "promote", version=version, reason=reason)
     return record
 
 
-async def roll_back(gateway: Gateway, *, actor: str) -> PolicyRecord:
-    """Make the previous version production again. Raises Conflict when there is none."""
+async def roll_back(
+    gateway: Gateway, *, actor: str, reason: str = "", production: str | None = None
+) -> PolicyRecord:
+    """Make the previous version production again. Raises Conflict when there is none, or when another
+    version than `production` is live by now: somebody else has rolled it back already."""
     aliases = await asyncio.to_thread(gateway.registry.aliases)
     version = aliases.get(PREVIOUS)
+    now = aliases.get(PRODUCTION)
+    if production is not None and now != production:
+        raise Conflict(f"{now} is in production by now, not {production}: nothing was changed")
     if version is None:
         raise Conflict("there is no previous version to roll back to")
     record = await asyncio.to_thread(gateway.registry.get, version)
     await _make_live(gateway, record)
-    await gateway.audit(actor, "rollback", version=version)
+    await gateway.audit(actor, "rollback", version=version, rolled_back=now, reason=reason)
     return record
 
 

@@ -21,19 +21,21 @@ from serving.canary.state import Canary
 BASE = Version("policy-0000")
 PRODUCTION, CANARY, PREVIOUS = "production", "canary", "previous"
 
-# KEYS: aliases, channel. ARGV: version. Sets production, and previous to what production was.
+# KEYS: aliases, channel, since. ARGV: version, now. Sets production, and previous to what production was.
 # Repeating is harmless.
 _PROMOTE = """
 local old = redis.call('HGET', KEYS[1], 'production')
 if old == ARGV[1] then return old end
 if old then redis.call('HSET', KEYS[1], 'previous', old) end
 redis.call('HSET', KEYS[1], 'production', ARGV[1])
+redis.call('SET', KEYS[3], ARGV[2])
 redis.call('PUBLISH', KEYS[2], ARGV[1])
 return old
 """
 
-# KEYS: aliases, channel, rollout. ARGV: production, previous ("" = none). The rollout is over.
+# KEYS: aliases, channel, rollout, since. ARGV: production, previous ("" = none), now. The rollout is over.
 _RESTORE = """
+if redis.call('HGET', KEYS[1], 'production') ~= ARGV[1] then redis.call('SET', KEYS[4], ARGV[3]) end
 redis.call('HSET', KEYS[1], 'production', ARGV[1])
 if ARGV[2] == '' then redis.call('HDEL', KEYS[1], 'previous')
 else redis.call('HSET', KEYS[1], 'previous', ARGV[2]) end
@@ -77,6 +79,7 @@ class Live:
     aliases: dict[str, str]  # alias -> version
     rollout: Rollout | None = None
     canary: Canary | None = None  # that runs, or is held
+    production_since: float | None = None  # unix seconds; None: a release that did not note it
 
     def resolve(self, name: str) -> PolicyRecord | None:
         """The version that a name means: an alias, or a version."""
@@ -96,7 +99,8 @@ class Registry:
         pipe.hgetall(keys.ALIASES)
         pipe.get(keys.ROLLOUT)
         pipe.get(keys.CANARY)
-        policies, aliases, rollout, canary = pipe.execute()
+        pipe.get(keys.LIVE_SINCE)
+        policies, aliases, rollout, canary, since = pipe.execute()
         return Live(
             policies={
                 name.decode(): PolicyRecord(**json.loads(data)) for name, data in policies.items()
@@ -104,6 +108,7 @@ class Registry:
             aliases={name.decode(): version.decode() for name, version in aliases.items()},
             rollout=_rollout(rollout) if rollout else None,
             canary=state.load(canary) if canary else None,
+            production_since=float(since) if since else None,
         )
 
     def policies(self) -> dict[str, PolicyRecord]:
@@ -152,15 +157,16 @@ class Registry:
             version=BASE, kind="base", path=path, digest=digest, created=time.time()
         )
         self.add(record)
-        self._redis.hsetnx(keys.ALIASES, PRODUCTION, BASE)
+        if self._redis.hsetnx(keys.ALIASES, PRODUCTION, BASE):
+            self._redis.set(keys.LIVE_SINCE, time.time())
         return record
 
     def promote(self, version: str) -> str | None:
         """Make a version `production`, and what was it `previous`. Returns what it was."""
         self.get(version)
-        old = cast(
-            "bytes | None", self._redis.eval(_PROMOTE, 2, keys.ALIASES, keys.LIVE_CHANNEL, version)
-        )
+        names = (keys.ALIASES, keys.LIVE_CHANNEL, keys.LIVE_SINCE)
+        reply = self._redis.eval(_PROMOTE, len(names), *names, version, str(time.time()))
+        old = cast("bytes | None", reply)
         return old.decode() if old else None
 
     def begin_rollout(self, version: str) -> Rollout:
@@ -188,8 +194,9 @@ class Registry:
 
     def undo_rollout(self, rollout: Rollout) -> None:
         """The aliases mean what they meant before it."""
-        names = (keys.ALIASES, keys.LIVE_CHANNEL, keys.ROLLOUT)
-        self._redis.eval(_RESTORE, 3, *names, rollout.production, rollout.previous or "")
+        names = (keys.ALIASES, keys.LIVE_CHANNEL, keys.ROLLOUT, keys.LIVE_SINCE)
+        before = (rollout.production, rollout.previous or "", str(time.time()))
+        self._redis.eval(_RESTORE, len(names), *names, *before)
 
     def lease_rollout(self, owner: str, *, ttl_s: int) -> bool:
         """Have the rollout for oneself, or for longer. False while another gateway has it."""

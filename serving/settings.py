@@ -66,6 +66,9 @@ class ServingSettings(BaseSettings):
     moderation_cache_texts: int = Field(
         default=4096, ge=0, description="Texts whose scores a gateway remembers; 0: none."
     )
+    labels_per_hour: int = Field(
+        default=60, ge=0, description="Judgements an hour that the console measures labelers by."
+    )
     max_body_bytes: int = Field(
         default=1_500_000, ge=1_000, description="Largest request body, bytes; more is a 413."
     )

@@ -86,17 +86,24 @@ class Rounds:
     def new_judgements(self) -> int:
         """How many judgements no snapshot has seen; corrections of moderation are none."""
         trained, counted = keys.JUDGEMENTS_TRAINED, keys.JUDGEMENTS_COUNTED
-        return self._count_new(trained, counted, is_meant=lambda form: form != Correction.form)
+        wanted = self._training.min_new_judgements
+        return self._count_new(
+            trained, counted, is_meant=lambda form: form != Correction.form, wanted=wanted
+        )
 
     def new_corrections(self) -> int:
         """How many corrections of moderation no snapshot has seen."""
         trained, counted = keys.CORRECTIONS_TRAINED, keys.CORRECTIONS_COUNTED
-        return self._count_new(trained, counted, is_meant=lambda form: form == Correction.form)
+        wanted = self._training.min_new_corrections
+        return self._count_new(
+            trained, counted, is_meant=lambda form: form == Correction.form, wanted=wanted
+        )
 
     def _count_new(
-        self, trained_key: str, counted_key: str, *, is_meant: Callable[[str], bool]
+        self, trained_key: str, counted_key: str, *, is_meant: Callable[[str], bool], wanted: int
     ) -> int:
-        """Each is read once, when it is new: not all of them every time."""
+        """Each is read once, when it is new: not all of them every time. `wanted`: how many start a round,
+        for who looks on."""
         trained = cast("bytes | None", self.redis.get(trained_key)) or b"-"
         counted = cast("dict[bytes, bytes]", self.redis.hgetall(counted_key))
         count, last = 0, trained.decode()
@@ -107,7 +114,12 @@ class Rounds:
             assert isinstance(event, Feedback)
             count, last = count + is_meant(event.form), entry
         if last != before:
-            seen: dict[Any, Any] = {"since": trained, "through": last, "count": count}
+            seen: dict[Any, Any] = {
+                "since": trained,
+                "through": last,
+                "count": count,
+                "wanted": wanted,
+            }
             self.redis.hset(counted_key, mapping=seen)
         return count
 

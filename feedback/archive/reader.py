@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -75,11 +76,35 @@ class Archive:
             else:
                 return
 
+    def newest(self, kind: str, *, before: str, count: int) -> list[Row]:
+        """The last rows before an entry id, newest first. Reads segments from the end, no more than needed."""
+        end = _just_before(before)
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._newest(kind, end, count)
+            except FileNotFoundError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(0.01 * attempt)
+        return []
+
+    def _newest(self, kind: str, end: Position, count: int) -> list[Row]:
+        found: list[Row] = []
+        for segment in reversed(self.segments(kind)):
+            if len(found) >= count:
+                break
+            if segment.file is None or position(segment.after) >= end:
+                continue
+            with self.store.opened(segment.file) as file:
+                kept = deque(
+                    segments.rows(file, after=_START, until=end), maxlen=count - len(found)
+                )
+            found += reversed(kept)
+        return found
+
     def at(self, kind: str, entry: str) -> Row | None:
         """The row of an entry id."""
-        ms, number = position(entry)
-        before = (ms, number - 1) if number else (ms - 1, 2**63)
-        return next(self.read(kind, after=before, until=entry), None)
+        return next(self.read(kind, after=_just_before(entry), until=entry), None)
 
     def find(self, kind: str, event_id: str, *, through: str | None) -> Row | None:
         """The row of an event id, in segments through an entry; the newest are looked at first."""
@@ -115,6 +140,11 @@ class Archive:
                 time.sleep(0.01 * attempt)
             else:
                 return
+
+
+def _just_before(entry: str) -> Position:
+    ms, number = position(entry)
+    return (ms, number - 1) if number else (ms - 1, 2**63)
 
 
 def may_hold(segment: Segment, event_id: str) -> bool:

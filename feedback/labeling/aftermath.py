@@ -40,6 +40,7 @@ from feedback.ranks import ranks_of
 log = logging.getLogger(__name__)
 
 _NUM_UNDOABLE, _UNDOABLE_S = 10, 86_400
+_COUNTED_S = 2 * 86_400  # how long an hour's count is kept
 _REMEMBERED_S = 30 * 86_400  # how long a judgement is known as the one that a later one replaces
 
 
@@ -65,6 +66,10 @@ class Aftermath:
     ) -> None:
         """Never raises: the judgement is in the log."""
         pipe = self._redis.pipeline(transaction=False)  # one round trip for all of it
+        if event.source != "end_user":
+            hour = keys.judged_in(event.created)
+            pipe.incr(hour)
+            pipe.expire(hour, _COUNTED_S)
         if (same := last_judgement(event.labeler, judgement)) is not None:
             pipe.set(same, event.id, ex=_REMEMBERED_S)
         for task, completion_id in _entries(judgement, given, completions):

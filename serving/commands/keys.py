@@ -23,7 +23,8 @@ app = typer.Typer(help="API keys: made, listed, rotated, revoked.", no_args_is_h
 def create(
     name: Annotated[str, typer.Option(help="Whose key, for the list.")],
     scope: Annotated[
-        list[str] | None, typer.Option(help="infer, label or admin; several times.")
+        list[str] | None,
+        typer.Option(help="infer, label, view (the console), view_texts or admin; several times."),
     ] = None,
     tenant: Annotated[
         str, typer.Option(help="Keys of one tenant see each other's completions.")

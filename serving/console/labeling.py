@@ -12,11 +12,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from feedback.html import see
 from feedback.quality import kept
 from serving.console import charts
-from serving.console.pages import page
+from serving.console.screens import Screen, show
 from serving.console.sessions import Operators
+from serving.console.words import ago
 from serving.gateway import Gateway
 
 PAPER = 0.726  # agreement of InstructGPT's training labelers
@@ -25,17 +25,14 @@ _SOURCES = {"key": "API key", "end_user": "visitor", "labeler": "no record"}
 
 def build_router(gateway: Callable[[], Gateway], operators: Operators) -> APIRouter:
     """Route /console/labeling."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=Screen)
 
     @router.get("/console/labeling")
     async def labeling(request: Request) -> Response:
-        found = operators.find(request)
-        if found is None:
-            return see("/console")
-        session, key = found
+        operator = operators.require(request)
         report = await kept.read(gateway().journal.redis)
         shown = view(report, now=time.time()) if report is not None else None
-        return page("labeling.html", shown=shown, key=key, token=operators.token(session))
+        return show(request, operator, "labeling.html", section="Labeling", shown=shown)
 
     return router
 
@@ -46,7 +43,7 @@ def view(report: Mapping[str, Any], *, now: float) -> dict[str, Any]:
     drawn = {k: charts.positions(counts) for k, counts in positions.items()}
     return {
         "report": report,
-        "age": _age(now - report["made"]),
+        "age": ago(report["made"], now=now),
         "groups": [
             ("Labelers", report["training"]),
             ("Held-out labelers", report["heldout"]),
@@ -65,10 +62,3 @@ def _person(person: Mapping[str, Any]) -> dict[str, Any]:
     status = "held out" if trust["is_heldout"] else trust["status"] or _SOURCES[trust["source"]]
     noted = [finding for finding in person["findings"] if finding["is_raised"]]
     return {**person, "status": status, "noted": noted, "weight": trust["weight"]}
-
-
-def _age(seconds: float) -> str:
-    minutes = int(seconds // 60)
-    if minutes < 1:
-        return "just now"
-    return f"{minutes} min ago" if minutes < 120 else f"{minutes // 60} h ago"

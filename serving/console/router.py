@@ -6,7 +6,20 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 
-from serving.console import labeling, pages, sessions
+from serving.console import (
+    actions,
+    audit,
+    configuration,
+    engines,
+    labeling,
+    overview,
+    pages,
+    policies,
+    policy,
+    rewards,
+    runs,
+    sessions,
+)
 from serving.console.sessions import Operators
 from serving.gateway import Gateway
 from serving.settings import ServingSettings
@@ -18,6 +31,10 @@ def build_router(gateway: Callable[[], Gateway], settings: ServingSettings) -> A
     operators = Operators(gateway, secret=settings.engine_token)
     router = APIRouter()
     router.include_router(sessions.build_router(operators))
-    router.include_router(labeling.build_router(gateway, operators))
+    for screen in (
+        *(overview, policies, policy, rewards, labeling, runs, engines, audit, configuration),
+        actions,
+    ):
+        router.include_router(screen.build_router(gateway, operators))
     router.include_router(pages.build_router())
     return router

@@ -57,6 +57,8 @@ class Loaded(TypedDict):
     served_as: str  # `model` of a request to vLLM
     path: str  # "" of weights that were sent
     loaded_at: float  # unix seconds
+    load_ms: float | None  # from the request to here; None of what the engine started with
+    pause_ms: float | None  # of that, how long it made no tokens
 
 
 Fill = Callable[[Any], Awaitable[None]]  # puts weights into a paused engine
@@ -79,6 +81,8 @@ class PolicyEndpoint:
             served_as=BASE,
             path=base,
             loaded_at=time.time(),
+            load_ms=None,
+            pause_ms=None,
         )
         self._adapters: dict[str, Loaded] = {}
         self._transfer = Transfer(self._settings.base_model, base_digest=self._base_digest)
@@ -151,22 +155,22 @@ class PolicyEndpoint:
         started = time.perf_counter()
         if version == BASE and digest == self._base_digest:
             # Back from full weights. The folder is the one this engine started from.
-            pause_ms = await self._swap_weights(state, self._entry(version, "base", digest, folder))
-            kind = "base"
+            entry = self._entry(version, "base", digest, folder)
+            pause_ms = await self._swap_weights(state, entry)
         else:
             manifest = await asyncio.to_thread(self._check, version, folder, digest)
-            kind = manifest.kind
-            entry = self._entry(version, kind, manifest.digest, folder)
-            if kind == "adapter":
+            entry = self._entry(version, manifest.kind, manifest.digest, folder)
+            if manifest.kind == "adapter":
                 pause_ms = await self._load_adapter(state, entry)
             else:
                 pause_ms = await self._swap_weights(state, entry)
         load_ms = (time.perf_counter() - started) * 1e3
+        entry["load_ms"], entry["pause_ms"] = load_ms, pause_ms
         log.info("policy %s is loaded: %.0f ms, paused %.0f ms", version, load_ms, pause_ms)
         return {
             "version": version,
             "digest": digest,
-            "kind": kind,
+            "kind": entry["kind"],
             "pause_ms": pause_ms,
             "load_ms": load_ms,
         }
@@ -287,6 +291,8 @@ class PolicyEndpoint:
             served_as=version if kind == "adapter" else BASE,
             path="" if folder is None else str(folder),
             loaded_at=time.time(),
+            load_ms=None,
+            pause_ms=None,
         )
 
 

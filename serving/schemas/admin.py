@@ -148,30 +148,6 @@ class WebhookTested(BaseModel):
     outcome: str
 
 
-class RoundShown(BaseModel):
-    """A round, as the control worker last wrote it."""
-
-    round_id: str
-
-
-class RoundList(BaseModel):
-    """The newest ones."""
-
-    object: Literal["list"]
-    data: list[RoundShown]
-    active: str | None
-    requested: dict[str, Any] | None
-
-
-class RoundRequested(BaseModel):
-    """It is taken up when none is under way."""
-
-    object: Literal["round_request"]
-    reason: str
-    by: str
-    requested: float
-
-
 class ErasureReport(BaseModel):
     """What was removed, and what was made with it before."""
 

@@ -16,6 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from serving.oversight import shapes as oversight
 from serving.schemas import admin, canary
 from serving.schemas import responses as shapes
 
@@ -132,10 +133,10 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ),
     ("get", "/policy"): Described(answer=admin.LivePolicies),
     ("post", "/admin/policies/{version}/promote"): Described(
-        answer=admin.Policy, errors=(404, 409, 503), is_idempotent=True
+        answer=admin.Policy, errors=(400, 404, 409, 422, 503), is_idempotent=True
     ),
     ("post", "/admin/rollback"): Described(
-        answer=admin.Policy, errors=(404, 409, 503), is_idempotent=True
+        answer=admin.Policy, errors=(400, 404, 409, 422, 503), is_idempotent=True
     ),
     ("get", "/admin/canary"): Described(answer=canary.CanaryOverview, errors=(503,)),
     ("post", "/admin/policies/{version}/canary"): Described(
@@ -179,9 +180,32 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("get", "/admin/erasures/{erasure_id}"): Described(
         answer=admin.ErasureShown, errors=(404, 503)
     ),
-    ("get", "/admin/rounds"): Described(answer=admin.RoundList, errors=(503,)),
+    ("get", "/admin/overview"): Described(answer=oversight.Overview, errors=(503,)),
+    ("get", "/admin/engines"): Described(answer=oversight.EngineList),
+    ("get", "/admin/audit"): Described(answer=oversight.AuditPage, errors=(422, 503)),
+    ("get", "/admin/settings"): Described(answer=oversight.SettingsShown),
+    ("get", "/admin/policies"): Described(answer=oversight.PolicyPage, errors=(422,)),
+    ("get", "/admin/policies/{version}"): Described(answer=oversight.PolicyWithGate, errors=(404,)),
+    ("get", "/admin/rounds"): Described(answer=oversight.RoundPage, errors=(422, 503)),
     ("post", "/admin/rounds"): Described(
-        answer=admin.RoundRequested, errors=(400, 422, 503), is_idempotent=True
+        answer=oversight.RoundRequested, errors=(400, 422, 503), is_idempotent=True
+    ),
+    ("get", "/admin/rounds/{round_id}"): Described(
+        answer=oversight.RoundShown, errors=(404, 422, 503)
+    ),
+    ("get", "/admin/rounds/{round_id}/curves"): Described(
+        answer=oversight.RoundCurves, errors=(404, 422, 503)
+    ),
+    ("get", "/admin/rounds/{round_id}/logs/{step}"): Described(
+        answer=oversight.RoundLog, errors=(404, 422, 503)
+    ),
+    ("post", "/admin/rounds/{round_id}/cancel"): Described(
+        answer=oversight.RoundState, errors=(400, 404, 409, 422, 503), is_idempotent=True
+    ),
+    ("get", "/admin/learning"): Described(answer=oversight.Learning, errors=(503,)),
+    ("post", "/admin/learning/pause"): Described(answer=oversight.Learning, errors=(400, 422, 503)),
+    ("post", "/admin/learning/resume"): Described(
+        answer=oversight.Learning, errors=(400, 422, 503)
     ),
 }
 

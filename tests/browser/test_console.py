@@ -22,8 +22,8 @@ SHOTS = os.environ.get("HONE_BROWSER_SHOTS")
 def opened(gateway: Running, new_page: NewPage, **options: Any) -> Page:
     rows, people = crowd(lab_lazy0=labeler("lab_lazy0", status="screening"))
     kept.write(gateway.redis, report.report(rows, people, now=NOW).as_json())
-    page = new_page(f"{gateway.url}/console", **options)
-    page.get_by_label("API key of scope admin").fill(gateway.admin_secret)
+    page = new_page(f"{gateway.url}/console/labeling", **options)
+    page.get_by_label("API key of scope admin or view").fill(gateway.admin_secret)
     page.get_by_role("button", name="Log in").click()
     page.get_by_role("heading", name="Labeling").wait_for()
     return page
@@ -50,4 +50,4 @@ def test_the_labeling_page_fits_and_axe_finds_nothing(
     assert found.violations_count == 0, found.generate_report()
     assert page.locator("svg circle").count() >= 4
     page.get_by_role("button", name="Log out").click()
-    page.get_by_label("API key of scope admin").wait_for()
+    page.get_by_label("API key of scope admin or view").wait_for()

@@ -89,6 +89,14 @@ class FakeEngine(Served):
         self.by_index: dict[int, str] = {}  # what a candidate answers instead (not streamed)
         self.says: str | None = None  # what it answers instead, to the letter
         self.piece_chars = 8  # of that, in a chunk
+        self.vitals = {
+            "vllm:kv_cache_usage_perc": 0.37,
+            "vllm:num_requests_running": 2.0,
+            "vllm:num_requests_waiting": 1.0,
+            "vllm:generation_tokens_total": 1000.0,
+            "vllm:prompt_tokens_total": 400.0,
+            "vllm:prefix_cache_hits_total": 5.0,
+        }
         self.last_version: str | None = None  # x-engine-version-last, where it differs
 
     def routes(self) -> None:
@@ -97,6 +105,7 @@ class FakeEngine(Served):
         self.app.router.add_delete("/policy/{version}", self._unload)
         self.app.router.add_post("/v1/chat/completions", self._generate)
         self.app.router.add_post("/v1/completions", self._generate)
+        self.app.router.add_get("/metrics", self._metrics)
         self.app.router.add_get("/fake", self._show)
         self.app.router.add_put("/fake", self._set)
 
@@ -124,6 +133,15 @@ class FakeEngine(Served):
                 "swapping": False,
             }
         )
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        """As vLLM 0.32 writes them, with more beside."""
+        _authenticate(request)
+        labels = '{engine="0",model_name="policy-0000"}'
+        lines = [
+            f"# TYPE {name} gauge\n{name}{labels} {value}" for name, value in self.vitals.items()
+        ]
+        return web.Response(text="\n".join(["python_info 1.0", *lines, ""]))
 
     async def _load(self, request: web.Request) -> web.Response:
         _authenticate(request)
@@ -250,6 +268,8 @@ def _entry(version: str, kind: str, digest: str) -> dict[str, Any]:
         "served_as": version,
         "path": f"/policies/{version}",
         "loaded_at": 1.0,
+        "load_ms": None if kind == "base" else 412.0,
+        "pause_ms": None if kind == "base" else 0.0,
     }
 
 

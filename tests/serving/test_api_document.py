@@ -155,7 +155,22 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
     do("get", "/admin/erasures/{erasure_id}", erasure_id=erasure)
     do("delete", "/admin/tenants/{tenant}", tenant="nobody")
     do("post", "/admin/rounds", {"reason": "try"})
+    under_way = "round-0001"
+    state: dict[Any, Any] = {"round_id": under_way, "status": "running", "step": "ppo"}
+    gateway.redis.hset(keys.round_state(under_way), mapping=state)
+    gateway.redis.mset({keys.ROUND_SEQ: 1, keys.ROUND_ACTIVE: under_way})
     do("get", "/admin/rounds")
+    do("get", "/admin/rounds/{round_id}", round_id=under_way)
+    do("get", "/admin/rounds/{round_id}/curves", round_id=under_way)
+    do("get", "/admin/rounds/{round_id}/logs/{step}", round_id=under_way, step="ppo")
+    do("post", "/admin/rounds/{round_id}/cancel", {"reason": "no"}, round_id=under_way)
+    do("get", "/admin/policies")
+    do("get", "/admin/policies/{version}", version="production")
+    do("post", "/admin/learning/pause", {"reason": "look"})
+    do("post", "/admin/learning/resume")
+    do("get", "/admin/learning")
+    for name in ("overview", "engines", "audit", "settings"):
+        do("get", f"/admin/{name}")
     do("delete", f"{CHAT}/{{completion_id}}", **at)
     return answers
 

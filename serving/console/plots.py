@@ -1,0 +1,304 @@
+"""Curves and intervals as places on a drawing, for inline SVG, each with what it says in words. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from serving.console.words import figure
+
+WIDTH, HEIGHT = 400, 200
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 16, 12, 30
+_TICKS = 4
+_ROWS_SHOWN = 12  # of the table that says the same
+
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """A point with its interval; `low` and `high` are y of its ends."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    note: str
+    is_odd: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    label: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """Everything a template needs; y grows downwards."""
+
+    x_ticks: Sequence[Tick]
+    y_ticks: Sequence[Tick]
+    path: str = ""  # SVG's `points`
+    dots: Sequence[Dot] = ()
+    references: Sequence[Line] = ()
+    summary: str  # for who does not see it
+    head: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = field(default_factory=list)
+    x_name: str = ""
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = _LEFT
+    right: int = WIDTH - _RIGHT
+    top: int = _TOP
+    bottom: int = HEIGHT - _BOTTOM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A value with its interval, at a place across."""
+
+    x: float
+    value: float
+    low: float
+    high: float
+    label: str
+    is_odd: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """An interval on a strip from `low` to `high` of the figures, in per cent of its width."""
+
+    start: float
+    end: float
+    at: float
+    limit: float | None
+
+
+def curve(name: str, points: Points, *, x_name: str = "iteration") -> Plot | None:
+    """A metric over iterations."""
+    found = _finite(points)
+    if not found:
+        return None
+    xs, ys = [x for x, _ in found], [y for _, y in found]
+    frame = _Frame(xs, ys)
+    least, most = min(found, key=_second), max(found, key=_second)
+    summary = (
+        f"{name}: {figure(ys[0])} at {x_name} {figure(xs[0])}, {figure(ys[-1])} at {figure(xs[-1])}; "
+        f"least {figure(least[1])} at {figure(least[0])}, most {figure(most[1])} at {figure(most[0])}"
+    )
+    return Plot(
+        **frame.ticks(),
+        path=frame.path(found),
+        dots=[frame.dot(*found[-1], note=summary)],
+        summary=summary,
+        head=(x_name, name),
+        rows=_said(found),
+        x_name=x_name,
+    )
+
+
+def against(points: Points, *, x_name: str, y_name: str) -> Plot | None:
+    """One metric against another, in the order of time: where the line goes back, it went back."""
+    found = _finite(points)
+    if not found:
+        return None
+    frame = _Frame([x for x, _ in found], [y for _, y in found])
+    (x0, y0), (x1, y1) = found[0], found[-1]
+    summary = (
+        f"{y_name} against {x_name}: from {figure(y0)} at {figure(x0)} to {figure(y1)} at {figure(x1)}, "
+        f"{len(found)} points"
+    )
+    dots = [frame.dot(x, y, note=f"{x_name} {figure(x)}: {y_name} {figure(y)}") for x, y in found]
+    return Plot(
+        **frame.ticks(),
+        path=frame.path(found),
+        dots=dots if len(dots) <= 80 else [dots[0], dots[-1]],
+        summary=summary,
+        head=(x_name, y_name),
+        rows=_said(found),
+        x_name=x_name,
+    )
+
+
+def measured(
+    marks: Sequence[Measured],
+    *,
+    name: str,
+    x_name: str,
+    reference: float | None = None,
+    reference_name: str = "",
+) -> Plot | None:
+    """Values with intervals, side by side: the newest twelve months of rounds, say."""
+    marks = [mark for mark in marks if math.isfinite(mark.value)]
+    if not marks:
+        return None
+    ys = [y for mark in marks for y in (mark.low, mark.high)]
+    frame = _Frame(
+        [mark.x for mark in marks], [*ys, *([] if reference is None else [reference])], pad=0.5
+    )
+    notes = [
+        f"{mark.label}: {figure(mark.value)}, {figure(mark.low)} to {figure(mark.high)}"
+        for mark in marks
+    ]
+    dots = [
+        frame.dot(mark.x, mark.value, low=mark.low, high=mark.high, note=note, is_odd=mark.is_odd)
+        for mark, note in zip(marks, notes, strict=True)
+    ]
+    every = max(1, math.ceil(len(marks) / 8))
+    labels = [Tick(at=frame.x(mark.x), label=mark.label) for mark in marks[::every]]
+    lines = [] if reference is None else [frame.level(reference, label=reference_name)]
+    return Plot(
+        x_ticks=labels,
+        y_ticks=frame.ticks()["y_ticks"],
+        path=frame.path([(mark.x, mark.value) for mark in marks]),
+        dots=dots,
+        references=lines,
+        summary=f"{name}. {'; '.join(notes)}",
+        head=(x_name, name, "95 % interval"),
+        rows=[
+            (mark.label, figure(mark.value), f"{figure(mark.low)} to {figure(mark.high)}")
+            for mark in marks
+        ],
+        x_name=x_name,
+    )
+
+
+def diagonal(
+    marks: Points, *, sizes: Sequence[int], x_name: str, y_name: str, low: float
+) -> Plot | None:
+    """Said against true, from `low` to 1: on the diagonal both are the same."""
+    found = _finite(marks)
+    if not found:
+        return None
+    frame = _Frame([low, 1.0], [0.0 if min(y for _, y in found) < low else low, 1.0])
+    notes = [
+        f"{x_name} {figure(x)}: {y_name} {figure(y)}, {size:,} comparisons"
+        for (x, y), size in zip(found, sizes, strict=True)
+    ]
+    return Plot(
+        **frame.ticks(),
+        path=frame.path(found),
+        dots=[frame.dot(x, y, note=note) for (x, y), note in zip(found, notes, strict=True)],
+        references=[frame.line(low, low, 1.0, 1.0)],
+        summary="; ".join(notes),
+        head=(x_name, y_name, "comparisons"),
+        rows=[
+            (figure(x), figure(y), f"{size:,}") for (x, y), size in zip(found, sizes, strict=True)
+        ],
+        x_name=x_name,
+    )
+
+
+def bar(
+    value: float, *, low: float, high: float, limit: float | None, ends: tuple[float, float]
+) -> Bar | None:
+    """An interval between the ends of a strip; what lies beyond them is at the end."""
+    if not all(map(math.isfinite, (value, low, high))) or ends[1] <= ends[0]:
+        return None
+
+    def place(x: float) -> float:
+        return round(100 * min(max((x - ends[0]) / (ends[1] - ends[0]), 0.0), 1.0), 2)
+
+    start, end = place(low), place(high)
+    return Bar(
+        start=start,
+        end=max(end, start + 0.8),
+        at=place(value),
+        limit=None if limit is None else place(limit),
+    )
+
+
+class _Frame:
+    """From figures to places."""
+
+    def __init__(self, xs: Sequence[float], ys: Sequence[float], *, pad: float = 0.0) -> None:
+        self._y_ticks = _ticks(min(ys), max(ys))
+        self._low, self._high = min(self._y_ticks[0], min(ys)), max(self._y_ticks[-1], max(ys))
+        self._start, self._end = min(xs) - pad, max(xs) + pad
+        if self._end == self._start:
+            self._start, self._end = self._start - 0.5, self._end + 0.5
+        self._x_ticks = [x for x in _ticks(min(xs), max(xs)) if self._start <= x <= self._end]
+
+    def x(self, value: float) -> float:
+        share = (value - self._start) / (self._end - self._start)
+        return round(_LEFT + share * (WIDTH - _LEFT - _RIGHT), 1)
+
+    def y(self, value: float) -> float:
+        share = (value - self._low) / (self._high - self._low)
+        return round(HEIGHT - _BOTTOM - share * (HEIGHT - _BOTTOM - _TOP), 1)
+
+    def path(self, points: Points) -> str:
+        return " ".join(f"{self.x(x)},{self.y(y)}" for x, y in points)
+
+    def dot(
+        self,
+        x: float,
+        y: float,
+        *,
+        note: str,
+        low: float | None = None,
+        high: float | None = None,
+        is_odd: bool = False,
+    ) -> Dot:
+        return Dot(
+            x=self.x(x),
+            y=self.y(y),
+            low=None if low is None else self.y(low),
+            high=None if high is None else self.y(high),
+            note=note,
+            is_odd=is_odd,
+        )
+
+    def line(self, x1: float, y1: float, x2: float, y2: float) -> Line:
+        return Line(x1=self.x(x1), y1=self.y(y1), x2=self.x(x2), y2=self.y(y2))
+
+    def level(self, value: float, *, label: str) -> Line:
+        y = self.y(value)
+        return Line(x1=_LEFT, y1=y, x2=WIDTH - _RIGHT, y2=y, label=label)
+
+    def ticks(self) -> dict[str, list[Tick]]:
+        return {
+            "x_ticks": [Tick(at=self.x(x), label=figure(x)) for x in self._x_ticks],
+            "y_ticks": [Tick(at=self.y(y), label=figure(y)) for y in self._y_ticks],
+        }
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers from just below to just above."""
+    if high - low < 1e-12 * max(abs(low), abs(high), 1e-12):
+        step = abs(high) / 2 or 0.5
+        return [high - step, high, high + step]
+    rough = (high - low) / _TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * times for times in (1, 2, 2.5, 5, 10) if power * times >= rough * 0.999)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [round(number * step, 12) for number in range(first, last + 1)]
+
+
+def _finite(points: Points) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+
+
+def _said(points: Points) -> list[tuple[str, str]]:
+    """A few of them, evenly, with the last."""
+    step = max(1, math.ceil(len(points) / _ROWS_SHOWN))
+    chosen = list(points[::step])
+    if chosen[-1] != points[-1]:
+        chosen.append(points[-1])
+    return [(figure(x), figure(y)) for x, y in chosen]
+
+
+def _second(point: tuple[float, float]) -> float:
+    return point[1]
