@@ -75,7 +75,9 @@ def write(
     rng, registry = random.Random(seed), Registry(client)
     now = time.time() if now is None else now
     total = num_versions + num_versions // 4 + 1
-    parent, refused, versions, rounds = "policy-0000", "", [], []
+    parent, refused = "policy-0000", ""
+    versions: list[str] = []
+    rounds: list[str] = []
     for number in range(1, total + 1):
         round_id = f"round-{number:04d}"
         began = now - (total - number + 0.4) * _ROUND_S

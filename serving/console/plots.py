@@ -99,7 +99,8 @@ def curve(name: str, points: Points, *, x_name: str = "iteration") -> Plot | Non
         f"least {figure(least[1])} at {figure(least[0])}, most {figure(most[1])} at {figure(most[0])}"
     )
     return Plot(
-        **frame.ticks(),
+        x_ticks=frame.x_ticks,
+        y_ticks=frame.y_ticks,
         path=frame.path(found),
         dots=[frame.dot(*found[-1], note=summary)],
         summary=summary,
@@ -122,7 +123,8 @@ def against(points: Points, *, x_name: str, y_name: str) -> Plot | None:
     )
     dots = [frame.dot(x, y, note=f"{x_name} {figure(x)}: {y_name} {figure(y)}") for x, y in found]
     return Plot(
-        **frame.ticks(),
+        x_ticks=frame.x_ticks,
+        y_ticks=frame.y_ticks,
         path=frame.path(found),
         dots=dots if len(dots) <= 80 else [dots[0], dots[-1]],
         summary=summary,
@@ -161,7 +163,7 @@ def measured(
     lines = [] if reference is None else [frame.level(reference, label=reference_name)]
     return Plot(
         x_ticks=labels,
-        y_ticks=frame.ticks()["y_ticks"],
+        y_ticks=frame.y_ticks,
         path=frame.path([(mark.x, mark.value) for mark in marks]),
         dots=dots,
         references=lines,
@@ -188,7 +190,8 @@ def diagonal(
         for (x, y), size in zip(found, sizes, strict=True)
     ]
     return Plot(
-        **frame.ticks(),
+        x_ticks=frame.x_ticks,
+        y_ticks=frame.y_ticks,
         path=frame.path(found),
         dots=[frame.dot(x, y, note=note) for (x, y), note in zip(found, notes, strict=True)],
         references=[frame.line(low, low, 1.0, 1.0)],
@@ -224,12 +227,14 @@ class _Frame:
     """From figures to places."""
 
     def __init__(self, xs: Sequence[float], ys: Sequence[float], *, pad: float = 0.0) -> None:
-        self._y_ticks = _ticks(min(ys), max(ys))
-        self._low, self._high = min(self._y_ticks[0], min(ys)), max(self._y_ticks[-1], max(ys))
+        levels = _ticks(min(ys), max(ys))
+        self._low, self._high = min(levels[0], min(ys)), max(levels[-1], max(ys))
         self._start, self._end = min(xs) - pad, max(xs) + pad
         if self._end == self._start:
             self._start, self._end = self._start - 0.5, self._end + 0.5
-        self._x_ticks = [x for x in _ticks(min(xs), max(xs)) if self._start <= x <= self._end]
+        across = [x for x in _ticks(min(xs), max(xs)) if self._start <= x <= self._end]
+        self.x_ticks = [Tick(at=self.x(x), label=figure(x)) for x in across]
+        self.y_ticks = [Tick(at=self.y(y), label=figure(y)) for y in levels]
 
     def x(self, value: float) -> float:
         share = (value - self._start) / (self._end - self._start)
@@ -267,12 +272,6 @@ class _Frame:
     def level(self, value: float, *, label: str) -> Line:
         y = self.y(value)
         return Line(x1=_LEFT, y1=y, x2=WIDTH - _RIGHT, y2=y, label=label)
-
-    def ticks(self) -> dict[str, list[Tick]]:
-        return {
-            "x_ticks": [Tick(at=self.x(x), label=figure(x)) for x in self._x_ticks],
-            "y_ticks": [Tick(at=self.y(y), label=figure(y)) for y in self._y_ticks],
-        }
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -72,7 +72,7 @@ def _over_rounds(reports: Mapping[str, Mapping[str, Any]]) -> plots.Plot | None:
             label=str(rounds.number(round_id)),
             **{name: found[name] for name in ("value", "low", "high")},
         )
-        for round_id, report in reversed(reports.items())
+        for round_id, report in reversed(list(reports.items()))
         if (found := report.get("accuracy")) and None not in found.values()
     ]
     return plots.measured(
