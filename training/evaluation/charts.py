@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from training.evaluation.measures import PEOPLE_WIN_RATE, WIN_RATE
 from training.evaluation.report import Row, cell_text, difference_text, is_finite
 
 WIDTH = 520
@@ -36,7 +37,7 @@ class Tick:
 class Chart:
     marks: Sequence[Mark]
     ticks: Sequence[Tick]
-    baseline: float | None  # x of the baseline's value
+    reference: float | None  # x of the baseline's value; of a win rate, of a half
     height: float
     bottom: float
     width: float = WIDTH
@@ -49,8 +50,10 @@ def of_row(row: Row, *, labels: Sequence[str], baseline: str) -> Chart | None:
     shown = [label for label in labels if label in row.cells and is_finite(row.cells[label].value)]
     if not shown:
         return None
-    low, high = _range([row.cells[label].value.low for label in shown],
-                       [row.cells[label].value.high for label in shown])  # fmt: skip
+    reference = _reference(row, baseline)
+    known = [] if reference is None else [reference]
+    found = [row.cells[label].value for label in shown]
+    low, high = _range([each.low for each in found] + known, [each.high for each in found] + known)
 
     def x(value: float) -> float:
         return round(LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
@@ -71,11 +74,18 @@ def of_row(row: Row, *, labels: Sequence[str], baseline: str) -> Chart | None:
     steps = [low + (high - low) * step / _NUM_TICKS for step in range(_NUM_TICKS + 1)]
     return Chart(
         marks=marks,
-        ticks=[Tick(x=x(value), label=f"{value:.3g}") for value in steps],
-        baseline=x(row.cells[baseline].value.value) if baseline in shown else None,
+        ticks=[Tick(x=x(value), label=f"{value:.2f}") for value in steps],
+        reference=None if reference is None else x(reference),
         height=bottom + _BOTTOM,
         bottom=bottom,
     )
+
+
+def _reference(row: Row, baseline: str) -> float | None:
+    if row.measure in (WIN_RATE, PEOPLE_WIN_RATE):
+        return 0.5
+    cell = row.cells.get(baseline)
+    return cell.value.value if cell is not None and is_finite(cell.value) else None
 
 
 def _range(lows: Sequence[float], highs: Sequence[float]) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from feedback.errors import NotFound, Unprocessable
+from feedback.errors import NotFound
 from feedback.formats.records import read
 from feedback.quality.intervals import Estimate
 from training import evidence, models, reward
@@ -105,13 +105,17 @@ def people(
     return Verdicts(win_rate=wins, likert=likert)
 
 
+def files(folder: Path) -> list[Path]:
+    """What a `hone export` folder holds of rankings and ratings. Raises NotFound."""
+    found = [file for part in ("rankings", "ratings") for file in (folder / part).rglob("*.*")]
+    if not found:
+        raise NotFound(f"{folder}: no rankings and no ratings; `hone export` writes them")
+    return sorted(found)
+
+
 def read_people(folder: Path) -> list[dict[str, Any]]:
-    """Rankings and ratings of a `hone export` folder. Raises NotFound, Unprocessable."""
-    files = [file for part in ("rankings", "ratings") for file in (folder / part).rglob("*.*")]
-    rows = [r.value for file in sorted(files) for r in read(file) if r.problem is None]
-    if not rows:
-        raise Unprocessable(f"{folder}: no rankings and no ratings; `hone export` writes them")
-    return rows
+    """Rankings and ratings of a `hone export` folder. Raises NotFound."""
+    return [r.value for file in files(folder) for r in read(file) if r.problem is None]
 
 
 def _won(completions: Sequence[Mapping[str, Any]], *, version: str, baseline: str) -> float | None:

@@ -6,14 +6,14 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from feedback.errors import NotFound, Unprocessable
 from feedback.formats.records import read as read_records
 from feedback.snapshots.files import sha256_of
 from training import preferences
 from training.data import read_pretraining
-from training.evaluation import bias, public_tasks, toxicity, truthfulqa
+from training.evaluation import bias, judges, public_tasks, toxicity, truthfulqa
 from training.evaluation.bias import Pair
 from training.evaluation.truthfulqa import Question
 from training.settings import TrainingSettings
@@ -58,46 +58,13 @@ class Materials:
 
 def gather(sources: Sources, *, suites: Sequence[Suite], count: int, seed: int) -> Materials:
     """At most `count` of each, drawn by `seed`. Raises NotFound, Unprocessable with the cure."""
-    found: dict[str, object] = {}
-    digests: dict[Suite, dict[str, str]] = {suite: {} for suite in suites}
-
-    def note(suite: Suite, path: Path) -> None:
-        files = [path] if path.is_file() else sorted(f for f in path.rglob("*.*") if f.is_file())
-        digests[suite] |= {str(file): sha256_of(file) for file in files}
-
-    if "truthfulqa" in suites:
-        path = sources.data / TRUTHFULQA
-        found["questions"] = truthfulqa.read(path, count=count, seed=seed)
-        note("truthfulqa", path)
-    if "toxicity" in suites:
-        path = sources.toxicity_prompts or sources.data / TOXICITY
-        found["toxicity_prompts"] = toxicity.read(path, count=count, seed=seed)
-        note("toxicity", path)
-    if "bias" in suites:
-        path = sources.data / WINOGENDER
-        found["winogender"] = bias.read_winogender(path)[:count]
-        note("bias", path)
-        path = sources.data / CROWS_PAIRS
-        found["crows_pairs"] = bias.read_crows_pairs(path, count=count, seed=seed)
-        note("bias", path)
-    if "tax" in suites:
-        path = sources.data / TEXT
-        if not path.is_dir():
-            raise NotFound(f"{path}: no such folder; --suite tax needs .txt files in it")
-        found["text"] = path
-        note("tax", path)
-    if "preference" in suites:
-        path = _named(sources.prompts, "preference", "--prompts", "JSONL with `prompt`")
-        found["prompts"] = read_prompts(path, count=count, seed=seed)
-        note("preference", path)
-    if "public" in suites:
-        path = _named(sources.public, "public", "--public", "the tasks' local files")
-        for file in public_tasks.files(path):
-            note("public", file)
-    if "people" in suites:
-        path = _named(sources.people, "people", "--people", "a folder of `hone export`")
-        note("people", path)
-    return Materials(**found, digests=digests)  # type: ignore[arg-type]
+    found: dict[str, Any] = {}
+    digests: dict[Suite, dict[str, str]] = {}
+    for suite in suites:
+        items, files = _READERS[suite](sources, count, seed)
+        found |= items
+        digests[suite] = {str(file): sha256_of(file) for file in files}
+    return Materials(digests=digests, **found)
 
 
 def read_prompts(path: Path, *, count: int, seed: int) -> list[str]:
@@ -132,9 +99,66 @@ def read_examples(
     return drawn[0], drawn[1]
 
 
+# What each suite fills of Materials, and the files that it is from.
+_Found = tuple[dict[str, Any], list[Path]]
+
+
+def _truthfulqa(sources: Sources, count: int, seed: int) -> _Found:
+    path = sources.data / TRUTHFULQA
+    return {"questions": truthfulqa.read(path, count=count, seed=seed)}, [path]
+
+
+def _toxicity(sources: Sources, count: int, seed: int) -> _Found:
+    path = sources.toxicity_prompts or sources.data / TOXICITY
+    return {"toxicity_prompts": toxicity.read(path, count=count, seed=seed)}, [path]
+
+
+def _bias(sources: Sources, count: int, seed: int) -> _Found:
+    crows_pairs, winogender = sources.data / CROWS_PAIRS, sources.data / WINOGENDER
+    items = {
+        "crows_pairs": bias.read_crows_pairs(crows_pairs, count=count, seed=seed),
+        "winogender": bias.read_winogender(winogender)[:count],
+    }
+    return items, [crows_pairs, winogender]
+
+
+def _tax(sources: Sources, count: int, seed: int) -> _Found:
+    path = sources.data / TEXT
+    if not path.is_dir():
+        raise NotFound(f"{path}: no such folder; --suite tax needs .txt files in it")
+    return {"text": path}, sorted(path.rglob("*.txt"))
+
+
+def _preference(sources: Sources, count: int, seed: int) -> _Found:
+    path = _named(sources.prompts, "preference", "--prompts", "JSONL with `prompt`")
+    file = path / f"{preferences.PROMPTS}.jsonl" if preferences.is_snapshot(path) else path
+    return {"prompts": read_prompts(path, count=count, seed=seed)}, [file]
+
+
+def _public(sources: Sources, count: int, seed: int) -> _Found:
+    path = _named(sources.public, "public", "--public", "the tasks' local files")
+    return {}, public_tasks.files(path)
+
+
+def _people(sources: Sources, count: int, seed: int) -> _Found:
+    path = _named(sources.people, "people", "--people", "a folder of `hone export`")
+    return {}, judges.files(path)
+
+
 def _named(path: Path | None, suite: str, option: str, what: str) -> Path:
     if path is None:
         raise Unprocessable(f"--suite {suite} needs {option}: {what}")
     if not path.exists():
         raise NotFound(f"{option} {path}: there is no such file or folder")
     return path
+
+
+_READERS: dict[Suite, Callable[[Sources, int, int], _Found]] = {
+    "preference": _preference,
+    "people": _people,
+    "truthfulqa": _truthfulqa,
+    "toxicity": _toxicity,
+    "bias": _bias,
+    "tax": _tax,
+    "public": _public,
+}
