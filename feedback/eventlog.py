@@ -187,8 +187,9 @@ def is_erased(entry: bytes) -> bool:
 
 
 def listings(completion: Completion, metadata: Mapping[str, str]) -> list[str]:
-    """The sorted sets that list a completion with this metadata. OpenAI lists chats only."""
-    if completion.endpoint != "chat":
+    """The sorted sets that list a completion with this metadata. OpenAI lists chats only, and those that
+    were answered."""
+    if completion.endpoint != "chat" or not completion.choices:
         return []
     tenant = completion.tenant
     pairs = [(f"metadata.{key}", value) for key, value in metadata.items()]

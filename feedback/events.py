@@ -93,7 +93,8 @@ class Completion:
     for answers that others sampled."""
 
     kind: ClassVar[str] = "completions"
-    schema: ClassVar[int] = 3  # 2: Choice.message; 3: prompt_of
+    # 2: Choice.message; 3: prompt_of; 4: broken_by, first_token_ms, drawn
+    schema: ClassVar[int] = 4
 
     id: str  # chatcmpl-… or cmpl-…
     created: float  # unix seconds
@@ -114,6 +115,10 @@ class Completion:
     )  # {"prompt": scores, "choices": [scores]}
     prompt_of: str | None = None  # the completion whose prompt was sampled anew, to be ranked
     complete: bool = True  # false: the client left or the engine failed in mid-answer
+    broken_by: str | None = None  # client | engine | moderation, where it is not complete
+    first_token_ms: float | None = None  # of a stream: from the request to its first token
+    # While a canary runs, of a request for `policy`: {canary, arm, share} as serving.canary.people drew it.
+    drawn: dict[str, Any] | None = None
 
     @property
     def is_mixed(self) -> bool:

@@ -14,6 +14,7 @@ from feedback.json_numbers import JSON_NUMBER
 from moderation.categories import CATEGORIES
 from moderation.policy import ALL, Action, Stage
 from serving import auth
+from serving.canary.routes import DigestPrefix
 from serving.gateway import Gateway
 from serving.promotion import promote, roll_back
 from serving.registry import PRODUCTION, PolicyRecord
@@ -72,6 +73,13 @@ class KeyModeration(BaseModel):
     completion: _Actions = {}
 
 
+class Promotion(Reason):
+    """Why a version goes live."""
+
+    override: Annotated[str | None, Field(min_length=1, max_length=512)] = None  # no gate passed
+    digest: DigestPrefix | None = None
+
+
 def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
     """Routes /policy and /admin/…, for a gateway that exists by the time they are called."""
     router = APIRouter(tags=["Operator"])
@@ -91,22 +99,20 @@ def _policies(gateway: Callable[[], Gateway]) -> APIRouter:
 
     @router.post("/admin/policies/{version}/promote")
     async def promote_version(
-        version: str, request: Request, wanted: Reason | None = None
+        version: str, request: Request, wanted: Promotion | None = None
     ) -> dict[str, Any]:
-        """Load a version on every engine, verify it there, and make it production."""
+        """Load a version on every engine, verify it there, and make it production. A canary ends."""
         key = await gateway().identify(request, "admin")
-        reason = wanted.reason if wanted is not None else ""
-        return _show(await promote(gateway(), version, actor=key.id, reason=reason))
+        why = (wanted or Promotion()).model_dump()
+        return _show(await promote(gateway(), version, actor=key.id, **why))
 
     @router.post("/admin/rollback")
     async def roll_back_version(request: Request, wanted: RollBack | None = None) -> dict[str, Any]:
-        """Make the previous version production again; with `production`, only while that one is live."""
+        """Abort the canary; where there is none, make the previous version production again. With
+        `production` it is production, and only while that one is live. Answers what is production then."""
         key = await gateway().identify(request, "admin")
-        asked = wanted or RollBack()
-        record = await roll_back(
-            gateway(), actor=key.id, reason=asked.reason, production=asked.production
-        )
-        return _show(record)
+        why = (wanted or RollBack()).model_dump()
+        return _show(await roll_back(gateway(), actor=key.id, **why))
 
     return router
 

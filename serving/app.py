@@ -24,6 +24,7 @@ from serving import (
     stored_completions,
 )
 from serving.canary import routes as canary_routes
+from serving.canary.watch import Watch
 from serving.console import router as console
 from serving.direct import Direct
 from serving.gateway import Gateway, open_gateway
@@ -57,7 +58,7 @@ def create_app(
             # Most of what a request makes dies with it; looking for cycles every 700 objects took a
             # quarter of the CPU time at 64 requests at a time.
             gc.set_threshold(20_000, 20, 20)
-            async with Supply(app.state.gateway):
+            async with Supply(app.state.gateway), Watch(app.state.gateway):
                 yield
 
     app = FastAPI(title="hone", version=_version(), lifespan=lifespan)

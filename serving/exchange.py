@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
+from dataclasses import asdict, replace
 from typing import Any
 
 import redis
@@ -17,6 +18,7 @@ from feedback.labeling.given import visible_choices
 from feedback.labeling.queues import Queues, Task
 from serving import tracing
 from serving.auth import ApiKey
+from serving.canary import people
 from serving.candidates import Draft, Shape
 from serving.metrics import Metrics
 from serving.request_fields import Asked
@@ -30,6 +32,18 @@ log = logging.getLogger(__name__)
 _SAMPLING = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 
 _errands: set[asyncio.Task[None]] = set()  # asyncio keeps no reference of its own
+
+
+def person_of(asked: Asked, key: ApiKey) -> str | None:
+    """Whom a canary may be drawn for; None where labelers are to judge, who compare versions."""
+    if asked.prompt_of is not None:
+        return None
+    return people.person(
+        tenant=key.tenant,
+        key_id=key.id,
+        end_user=key.end_user or asked.end_user,
+        request=asked.request,
+    )
 
 
 class Exchange:
@@ -55,11 +69,16 @@ class Exchange:
         self.metrics = metrics
         self._journal, self._queues, self._screen = journal, queues, screen
         self._created, self._started = time.time(), time.perf_counter()
+        self.first_token_ms: float | None = None  # of a stream
         self.span = tracing.current()  # the request's
 
     @property
     def elapsed_s(self) -> float:
         return time.perf_counter() - self._started
+
+    @property
+    def end_user(self) -> str | None:
+        return self.key.end_user or self.asked.end_user
 
     def headers(self) -> dict[str, str]:
         """What an answer says of the version that made it."""
@@ -158,26 +177,54 @@ class Exchange:
             }
         self.span.set(about)
 
-    async def log(self, upstream: Upstream, *, is_complete: bool) -> None:
+    async def log(self, upstream: Upstream, *, broken_by: str | None = None) -> None:
         """Put the exchange into the log, where it is to be stored. Returns when it is durable.
 
         Raises Unavailable when neither Redis nor the disk takes it.
         """
-        store = self.key.store if self.asked.store is None else self.asked.store
-        if not store:
+        self._count_arm(broken_by)
+        if not self._is_stored:
             return
-        record = self._record(upstream, is_complete=is_complete)
+        record = self._record(upstream.version, upstream.version_last, broken_by=broken_by)
         try:
             with tracing.span("log.append"):
                 await self._journal.append(record)
         except redis.RedisError as error:
             log.error("the log takes nothing: %s", error)
             raise Unavailable("the answer cannot be kept at the moment", retry_after_s=5) from error
-        if is_complete and self._queues is not None and len(visible_choices(record)) >= 2:
+        if record.complete and self._queues is not None and len(visible_choices(record)) >= 2:
             _later(_offer_for_judging(self._queues, record))
 
-    def _record(self, upstream: Upstream, *, is_complete: bool) -> Completion:
-        first = upstream.version or self.target.version
+    async def log_failure(self) -> None:
+        """No engine gave an answer: while a canary runs that speaks about the version that was asked."""
+        self._count_arm("engine")
+        if self.target.drawn is None or not self._is_stored:
+            return
+        record = replace(
+            self._record(None, None, broken_by="engine"),
+            id=new_id(self.shape.id_prefix),
+            choices=[],
+        )
+        try:
+            await self._journal.append(record)
+        except (redis.RedisError, Unavailable) as error:
+            log.error("a failed answer is not in the log: %s", error)
+
+    def _count_arm(self, broken_by: str | None) -> None:
+        if (drawn := self.target.drawn) is None:
+            return
+        is_flagged = any(draft.screened.flagged for draft in self.drafts)
+        outcome = f"broken_by_{broken_by}" if broken_by else "flagged" if is_flagged else "answered"
+        self.metrics.arms.labels(drawn.arm, outcome).inc()
+
+    @property
+    def _is_stored(self) -> bool:
+        return self.key.store if self.asked.store is None else self.asked.store
+
+    def _record(
+        self, version: str | None, version_last: str | None, *, broken_by: str | None
+    ) -> Completion:
+        first = version or self.target.version
         return Completion(
             id=self.id,
             created=self._created,
@@ -188,14 +235,17 @@ class Exchange:
             prompt_ids=self.prompt_ids or [],
             choices=[draft.choice() for draft in self.drafts],
             version=first,
-            version_last=upstream.version_last or first,
+            version_last=version_last or first,
             digest=self.target.record.digest,
             latency_ms=self.elapsed_s * 1e3,
-            end_user=self.key.end_user or self.asked.end_user,
+            end_user=self.end_user,
             metadata=self.asked.metadata,
             prompt_of=self.asked.prompt_of,
             moderation=self._moderated(),
-            complete=is_complete,
+            complete=broken_by is None,
+            broken_by=broken_by,
+            first_token_ms=self.first_token_ms,
+            drawn=asdict(self.target.drawn) if self.target.drawn is not None else None,
         )
 
     def _moderated(self) -> dict[str, Any]:

@@ -43,6 +43,22 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.arms = Counter(
+            "hone_canary_answers",
+            "While a canary runs, answers by arm (canary, production) and outcome (answered, flagged, "
+            "broken_by_…).",
+            ("arm", "outcome"),
+            registry=registry,
+        )
+        self.canary_share = Gauge(
+            "hone_canary_share", "Share of the people whom a canary answers.", registry=registry
+        )
+        self.canary_evidence = Gauge(
+            "hone_canary_evidence",
+            "E-value of each test of the canary; it speaks at 100. Of the gateway that decides.",
+            ("test",),
+            registry=registry,
+        )
         self.per_token = Histogram(
             "hone_time_per_output_token_seconds",
             "Of each stream, the mean time between two tokens after the first, seconds.",

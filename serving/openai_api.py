@@ -23,15 +23,15 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from feedback.errors import BadRequest, HoneError, NotFound
+from feedback.errors import BadRequest, HoneError, NotFound, Unavailable
 from serving import logs, tracing
 from serving.auth import VISIT, ApiKey
 from serving.candidates import CHAT, TEXT, Shape
 from serving.direct import Endpoint
 from serving.edge import add_headers
-from serving.exchange import Exchange
+from serving.exchange import Exchange, person_of
 from serving.gateway import Gateway
-from serving.registry import Live, PolicyRecord
+from serving.registry import CANARY, PRODUCTION, Live, PolicyRecord
 from serving.request_fields import Asked, json_object
 from serving.routing import ALIASES, MODEL, Target, resolve
 from serving.schemas.requests import CHAT_SCHEMA, MODERATION_SCHEMA, TEXT_SCHEMA
@@ -115,7 +115,7 @@ async def complete(
     """The answer to a valid request of a known key. Raises HoneError."""
     version = ""
     try:
-        which = _which(gateway, asked.model)
+        which = _which(gateway, asked, key)
         exchange = Exchange(
             shape=shape,
             asked=asked,
@@ -154,18 +154,36 @@ def _count_refused(gateway: Gateway, shape: Shape, version: str, error: HoneErro
     tracing.current().fail(type(error).__name__, is_fault=error.status >= 500)
 
 
-def _which(gateway: Gateway, model: str) -> Which:
-    return lambda: resolve(model, gateway.refresher.live)
+def _which(gateway: Gateway, asked: Asked, key: ApiKey) -> Which:
+    def which() -> Target:
+        live = gateway.refresher.live
+        person = person_of(asked, key) if live.canary is not None else None
+        return resolve(asked.model, live, person=person, has=gateway.fleet.has)
+
+    return which
 
 
 async def _open(gateway: Gateway, exchange: Exchange, which: Which) -> Upstream:
     await exchange.screen_prompt()
-    asked = exchange.asked
-    upstream = await gateway.fleet.open(
-        which, exchange.shape.path, asked.upstream, session=asked.session
-    )
+    try:
+        upstream = await _ask_engine(gateway, exchange, which)
+    except Unavailable:
+        await exchange.log_failure()
+        if exchange.target.drawn is None or exchange.target.alias != CANARY:
+            raise
+        # Who is drawn for a canary is not to suffer from it.
+        upstream = await _ask_engine(
+            gateway, exchange, lambda: resolve(f"{MODEL}@{PRODUCTION}", gateway.refresher.live)
+        )
     exchange.target = upstream.target  # an alias may have moved while we waited
     return upstream
+
+
+async def _ask_engine(gateway: Gateway, exchange: Exchange, which: Which) -> Upstream:
+    asked = exchange.asked
+    return await gateway.fleet.open(
+        which, exchange.shape.path, asked.upstream, session=asked.session
+    )
 
 
 async def _open_stream(
@@ -199,7 +217,7 @@ async def answer(gateway: Gateway, exchange: Exchange, which: Which) -> dict[str
     for choice in answer["choices"]:
         shape.take(drafts[choice["index"]], choice)
     await exchange.screen_answers(drafts, [draft.text for draft in drafts])
-    await exchange.log(upstream, is_complete=True)
+    await exchange.log(upstream)
     exchange.count_usage(answer.get("usage"))
     exchange.count_latency()
     body = {

@@ -45,6 +45,7 @@ class Refresher:
         self.production_since: float | None = None  # unix seconds, as seen by this process
         self.has_redis = False
         self.base_conflict: str | None = None
+        self._withdrawn: set[str] = set()  # versions rolled back here, not yet in Redis
         self._id = new_id("gw_")  # this gateway, among those that share the limits
         self._client = client
         self._registry = Registry(client)
@@ -65,6 +66,15 @@ class Refresher:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def withdraw(self, version: str) -> None:
+        """Answer nobody with it from now on, whatever Redis says, until it is readmitted."""
+        self._withdrawn.add(version)
+        self._take_over(self.live)
+
+    def readmit(self, version: str) -> None:
+        """Redis says by now what is to be."""
+        self._withdrawn.discard(version)
 
     async def refresh(self) -> None:
         """Read everything once. Redis away: keep what is known, and say so once."""
@@ -142,6 +152,8 @@ class Refresher:
         return total
 
     def _take_over(self, live: Live) -> None:
+        for version in self._withdrawn:
+            live = live.without(version)
         before = self.live.resolve(PRODUCTION)
         now = live.resolve(PRODUCTION)
         self.live = live

@@ -85,6 +85,17 @@ class Live:
         """The version that a name means: an alias, or a version."""
         return self.policies.get(self.aliases.get(name, name))
 
+    def without(self, version: str) -> Live:
+        """As if it had been rolled back: no canary, or the previous version in production."""
+        aliases, canary = dict(self.aliases), self.canary
+        if aliases.get(CANARY) == version:
+            del aliases[CANARY]
+        if canary is not None and canary.version == version:
+            canary = None
+        if aliases.get(PRODUCTION) == version and PREVIOUS in aliases:
+            aliases |= {PRODUCTION: aliases[PREVIOUS], PREVIOUS: version}
+        return replace(self, aliases=aliases, canary=canary)
+
 
 class Registry:
     """Reads and writes `hone:policies` and `hone:aliases`."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from feedback.errors import NotFound
+from serving.canary.people import Drawn, draw
 from serving.registry import CANARY, PREVIOUS, PRODUCTION, Live, PolicyRecord
 
 MODEL = "policy"
@@ -20,6 +21,7 @@ class Target:
 
     record: PolicyRecord
     alias: str | None  # None: the version was asked for by its own name
+    drawn: Drawn | None = None  # while a canary runs: the arm of whoever asked for `policy`
 
     @property
     def version(self) -> str:
@@ -47,9 +49,22 @@ C = TypeVar("C", bound=Candidate)
 _AFFINITY_SLACK = 4  # requests in flight that a warm prefix cache is worth
 
 
-def resolve(model: str, live: Live) -> Target:
-    """The version behind `policy`, `policy@<alias>` or `policy-0007`. Raises NotFound."""
+def resolve(
+    model: str,
+    live: Live,
+    *,
+    person: str | None = None,
+    has: Callable[[str], bool] = lambda version: True,
+) -> Target:
+    """The version behind `policy`, `policy@<alias>` or `policy-0007`. Raises NotFound.
+
+    `policy` alone is the canary for those `person`s who are drawn for it, while some engine `has` it.
+    """
     name, _, alias = model.partition("@")
+    if model == MODEL and person is not None and live.canary is not None:
+        target = _drawn(live, draw(person, live.canary), has)
+        if target is not None:
+            return target
     if name == MODEL:
         alias = alias or PRODUCTION
         record = live.policies.get(live.aliases.get(alias, ""))
@@ -62,6 +77,19 @@ def resolve(model: str, live: Live) -> Target:
         param="model",
         code="model_not_found",
     )
+
+
+def _drawn(live: Live, drawn: Drawn, has: Callable[[str], bool]) -> Target | None:
+    """None: production answers, and it is no comparison."""
+    alias = CANARY if drawn.arm == "canary" else PRODUCTION
+    record = live.policies.get(live.aliases.get(alias, ""))
+    canary = live.canary
+    if record is None or canary is None:
+        return None
+    compared = canary.version if alias == CANARY else canary.incumbent
+    if record.version != compared or (alias == CANARY and not has(record.version)):
+        return None
+    return Target(record=record, alias=alias, drawn=drawn)
 
 
 def pick(

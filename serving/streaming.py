@@ -118,17 +118,18 @@ class Relay:
             exchange.count_usage(usage)
             exchange.count_latency()
             self._count_pace()
-            await exchange.log(upstream, is_complete=True)
+            await exchange.log(upstream)
             await write(b"data: [DONE]\n\n")
         except HoneError as error:
-            self._count_broken("moderation" if error.error_code == AWAY else "engine")
+            why = "moderation" if error.error_code == AWAY else "engine"
+            self._count_broken(why)
             upstream.close()
-            await self._log_broken()
+            await self._log_broken(why)
             await write(b"data: " + orjson.dumps(error.body()) + b"\n\n")
         except asyncio.CancelledError:
             self._count_broken("client")
             upstream.close()
-            await self._log_broken()
+            await self._log_broken("client")
             raise
         finally:
             upstream.close()
@@ -184,6 +185,7 @@ class Relay:
     def _begin(self, chunk: dict[str, Any]) -> None:
         exchange = self._exchange
         self._has_begun, self._began_s = True, exchange.elapsed_s
+        exchange.first_token_ms = self._began_s * 1e3
         exchange.prompt_ids = exchange.shape.prompt_ids(chunk)
         labels = (exchange.shape.name, exchange.target.version)
         exchange.metrics.first_token.labels(*labels).observe(self._began_s)
@@ -227,8 +229,8 @@ class Relay:
         self._exchange.metrics.streams_broken.labels(self._exchange.target.version, why).inc()
         self._exchange.span.fail(f"broken_by_{why}", is_fault=why != "client")
 
-    async def _log_broken(self) -> None:
+    async def _log_broken(self, why: str) -> None:
         try:
-            await self._exchange.log(self._upstream, is_complete=False)
+            await self._exchange.log(self._upstream, broken_by=why)
         except Unavailable as error:
             log.error("a broken stream is not in the log: %s", error.message)

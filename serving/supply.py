@@ -170,6 +170,8 @@ class Supply:
         """(model, how many of its answers)."""
         num = self._settings.candidates_per_set
         live = self._gateway.refresher.live
+        if live.canary is not None and self._rng.random() < live.canary.limits.pair_share:
+            return [(f"{MODEL}@canary", num // 2), (f"{MODEL}@production", num - num // 2)]
         others = [alias for alias in ("canary", "previous") if alias in live.aliases]
         if others and self._rng.random() < self._settings.other_version_share:
             return [(MODEL, num - 1), (f"{MODEL}@{self._rng.choice(others)}", 1)]

@@ -206,7 +206,8 @@ async def _swap(
 
 async def _promote(version: str, data_dir: Path) -> None:
     path = f"/admin/policies/{quote(version)}/promote"
-    await asyncio.to_thread(post_as_admin, path, data_dir=data_dir)
+    why = {"reason": "hone bench swap", "override": "hone bench swap"}
+    await asyncio.to_thread(post_as_admin, path, data_dir=data_dir, body=why)
 
 
 async def _put_back(before: Live, data_dir: Path) -> None:

@@ -2,7 +2,9 @@
 
 state     a canary's records, and of those that ended
 store     begun, changed, ended in the registry, each in one step
+people    whom a canary answers: pure
 figures   what is counted of it
+count     figures out of the log
 evidence  how strongly figures speak against chance: pure
 decide    promote, hold or roll back: pure
 watch     counts what the log says, does what the verdict says

@@ -83,8 +83,8 @@ def _tests(figures: Figures, limits: Limits) -> Iterator[Test]:
         yield Test(name=name, e_value=evidence.harm(people), needed=needed, people=heard)
     votes = figures.pairs.units()
     voters = sum(people for _, people in votes)
-    for name, e_value in (("pairs_lost", evidence.losses), ("pairs_won", evidence.wins)):
-        yield Test(name=name, e_value=e_value(votes), needed=needed, people=voters)
+    for pairs, e_value in (("pairs_lost", evidence.losses), ("pairs_won", evidence.wins)):
+        yield Test(name=pairs, e_value=e_value(votes), needed=needed, people=voters)
 
 
 def _say(test: Test) -> str:

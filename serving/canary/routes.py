@@ -10,8 +10,9 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from feedback.json_numbers import JSON_NUMBER
+from serving.auth import VIEWERS
 from serving.canary import shown, steering
-from serving.canary.watch import look
+from serving.canary.watch import judge, so_far
 from serving.gateway import Gateway
 
 _HISTORY = 50
@@ -52,7 +53,7 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
     @router.get("/canary")
     async def get_canary(request: Request) -> dict[str, Any]:
         """The canary that runs, what was counted, what the tests say; and those before it."""
-        await gateway().identify(request, "admin")
+        await gateway().identify(request, *VIEWERS)
         return await asyncio.to_thread(_overview, gateway())
 
     @router.post("/policies/{version}/canary")
@@ -81,6 +82,9 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
 
 def _overview(gateway: Gateway) -> dict[str, Any]:
     running = gateway.canaries.running()
-    counted, verdict = look(gateway.canaries, running) if running is not None else (None, None)
     history = gateway.canaries.history()[:_HISTORY]
+    if running is None:
+        return shown.overview(None, counted=None, verdict=None, history=history)
+    counted = so_far(gateway.canaries, running)
+    verdict = judge(running, counted)
     return shown.overview(running, counted=counted, verdict=verdict, history=history)

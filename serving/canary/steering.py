@@ -6,8 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from feedback.errors import Conflict, Refused
-from serving.canary.state import Canary, Ended, Limits
+from serving.canary import shown
+from serving.canary.state import Canary, Ended, Limits, Outcome
 from serving.canary.store import check_share, find
+from serving.canary.watch import judge, so_far
 from serving.registry import PRODUCTION, Live, PolicyRecord
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ async def begin(
     live = await asyncio.to_thread(gateway.registry.snapshot)
     record = await asyncio.to_thread(gateway.registry.get, version)
     check_fit(record, live)
-    check_gated(record, override=override, digest=digest)
+    check_gated(record, live, override=override, digest=digest)
     await gateway.fleet.load_everywhere(record)
     canary = await asyncio.to_thread(
         lambda: gateway.canaries.begin(
@@ -47,6 +49,7 @@ async def begin(
         )
     )
     await gateway.refresher.refresh()
+    await asyncio.to_thread(gateway.canaries.tell)
     return canary
 
 
@@ -57,6 +60,7 @@ async def hold(gateway: Gateway, *, actor: str, reason: str) -> Canary:
         lambda: gateway.canaries.change(canary, actor=actor, reason=reason, status="held")
     )
     await gateway.refresher.refresh()
+    await asyncio.to_thread(gateway.canaries.tell)
     return held
 
 
@@ -65,10 +69,28 @@ async def abort(gateway: Gateway, *, version: str | None, actor: str, reason: st
     canary = await _running(gateway)
     if version is not None:
         canary = await asyncio.to_thread(find, gateway.canaries, version)
-    ended = await asyncio.to_thread(
-        lambda: gateway.canaries.end(canary, "aborted", actor=actor, reason=reason)
-    )
+    return await end(gateway, canary, "aborted", actor=actor, reason=reason)
+
+
+async def end(
+    gateway: Gateway, canary: Canary, outcome: Outcome, *, actor: str, reason: str
+) -> Ended:
+    """As an operator wishes, with the figures of this moment. Raises Conflict."""
+
+    def write() -> Ended:
+        counted = so_far(gateway.canaries, canary)
+        return gateway.canaries.end(
+            canary,
+            outcome,
+            actor=actor,
+            reason=reason,
+            figures=shown.figures(counted, alpha=canary.limits.alpha),
+            verdict=judge(canary, counted).shown(),
+        )
+
+    ended = await asyncio.to_thread(write)
     await gateway.refresher.refresh()
+    await asyncio.to_thread(gateway.canaries.tell)
     return ended
 
 
@@ -96,16 +118,19 @@ def check_fit(record: PolicyRecord, live: Live) -> None:
         )
 
 
-def check_gated(record: PolicyRecord, *, override: str | None, digest: str | None) -> None:
-    """A version serves people after it has passed the gate, or with a reason that is kept. Raises Refused,
-    Conflict when its weights are others than meant."""
+def check_gated(
+    record: PolicyRecord, live: Live, *, override: str | None, digest: str | None
+) -> None:
+    """A version serves people after it has passed the gate, or with a reason that is kept; one that does
+    already, or did just before, may again. Raises Refused, Conflict when its weights are others than meant."""
     if digest is not None and not record.digest.startswith(digest):
         raise Conflict(
             f"{record.version} has the digest {record.digest[:12]}…, not {digest[:12]}…",
             param="digest",
         )
     # Only a round's last step publishes under its id, and only with a passed gate for that digest.
-    if record.kind != "base" and record.round_id is None and not override:
+    is_known = record.kind == "base" or record.version in live.aliases.values()
+    if not is_known and record.round_id is None and not override:
         raise Refused(
             f"{record.version} has passed no gate; say why it may serve all the same, with `override` "
             "(--override REASON)",

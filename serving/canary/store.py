@@ -250,9 +250,10 @@ class Canaries:
     def tell(self) -> int:
         """Move the audit records that wait into the log. Returns how many there were."""
         due = cast("dict[bytes, bytes]", self._redis.hgetall(keys.AUDITS_DUE))
-        for event_id, data in due.items():
-            eventlog.append(self._redis, decode(Audit.kind, data))
-            self._redis.hdel(keys.AUDITS_DUE, event_id.decode())
+        records = [decode(Audit.kind, data) for data in due.values()]
+        for record in sorted(records, key=lambda each: each.created):
+            eventlog.append(self._redis, record)
+            self._redis.hdel(keys.AUDITS_DUE, record.id)
         return len(due)
 
     def _again(self, running: Canary, wanted: Canary) -> Canary:

@@ -14,12 +14,16 @@ import orjson
 
 from feedback.events import Audit, Event, RoundChanged
 
-EVENT_TYPES = ("policy.promoted", "policy.rolled_back", "gate.failed", "round.finished")
+EVENT_TYPES = (
+    *("policy.promoted", "policy.rolled_back", "canary.aborted"),
+    *("gate.failed", "round.finished"),
+)
 KINDS = (RoundChanged.kind, Audit.kind)  # the streams they come from
 
 _OF_ACTION = {"promote": "policy.promoted", "rollback": "policy.rolled_back"}
 _ENDS = ("finished", "refused", "failed", "cancelled")
 # What of a round's last record leaves the house: neither engines' addresses nor lines of a log.
+_TOLD_OF_A_CANARY = ("version", "digest", "incumbent", "canary", "outcome", "reason")
 _TOLD = ("version", "digest", "parent", "step", "failed_checks")
 
 
@@ -49,6 +53,11 @@ def events_of(record: Event) -> list[WebhookEvent]:
     if isinstance(record, Audit) and record.action in _OF_ACTION:
         data = {"version": record.detail["version"], "actor": record.actor, "round_id": None}
         return [_event(_OF_ACTION[record.action], record.id, record.created, data)]
+    if isinstance(record, Audit) and record.action == "canary.abort":
+        data = {name: record.detail[name] for name in _TOLD_OF_A_CANARY}
+        return [
+            _event("canary.aborted", record.id, record.created, {**data, "actor": record.actor})
+        ]
     if isinstance(record, RoundChanged) and record.what in _ENDS:
         return _of_round(record)
     return []
@@ -62,7 +71,8 @@ def _of_round(record: RoundChanged) -> list[WebhookEvent]:
     if record.what == "refused":
         refused = {"round_id": round_id, **told}
         events.insert(0, _event("gate.failed", round_id, record.created, refused))
-    if record.what == "finished" and "version" in told:
+    # As a canary it answers a share of the people; once promoted the audit says so.
+    if record.what == "finished" and "version" in told and detail.get("canary") is None:
         live = {"version": told["version"], "actor": None, "round_id": round_id}
         events.insert(0, _event("policy.promoted", round_id, record.created, live))
     return events

@@ -231,7 +231,7 @@ async def promote(stack: Stack, version: str) -> str:
     async with aiohttp.ClientSession() as session:
         person = Person(session, url=stack.url, key=stack.ready["admin_key"])
         try:
-            await person.post(f"/admin/policies/{version}/promote", {})
+            await person.post(f"/admin/policies/{version}/promote", {"override": "chaos"})
         except Failed as error:
             return str(error.status)
         return "200"

@@ -40,7 +40,8 @@ def call(gateway: Running, method: str, path: str, body: Any = None) -> httpx2.R
 
 
 def promote(gateway: Running, version: str) -> httpx2.Response:
-    return call(gateway, "POST", f"/admin/policies/{version}/promote")
+    why = {"override": "a test"}
+    return call(gateway, "POST", f"/admin/policies/{version}/promote", why)
 
 
 def served_by(gateway: Running, model: str = "policy") -> str:

@@ -125,7 +125,8 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
 
     record = {"kind": "adapter", "path": "/policies/1", "digest": "1" * 64, "created": 1.0}
     Registry(gateway.redis).add(PolicyRecord(version="policy-0001", parent="policy-0000", **record))
-    do("post", "/admin/policies/{version}/promote", version="policy-0001")
+    why = {"override": "a test"}
+    do("post", "/admin/policies/{version}/promote", why, version="policy-0001")
     do("get", "/policy")
     do("post", "/admin/rollback")
     begun = {"share": 0.1, "reason": "try", "override": "a test"}

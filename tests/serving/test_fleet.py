@@ -51,6 +51,7 @@ def test_an_engine_that_breaks_in_mid_promotion_leaves_what_was_live(
     engine.breaks_on_load = True
     answer = httpx2.post(
         f"{gateway.url}/admin/policies/{version}/promote",
+        json={"override": "a test"},
         headers={"authorization": f"Bearer {gateway.admin_secret}"},
         timeout=30,
     )

@@ -41,6 +41,7 @@ def publish(gateway: Running, version: str = NEW, *, kind: str = "full") -> Regi
 def promote(gateway: Running, version: str = NEW) -> httpx2.Response:
     return httpx2.post(
         f"{gateway.url}/admin/policies/{version}/promote",
+        json={"override": "a test"},
         headers={"authorization": f"Bearer {gateway.admin_secret}"},
         timeout=30,
     )
