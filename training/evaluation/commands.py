@@ -70,7 +70,7 @@ def evaluate(
     ] = None,
     labeler: Annotated[
         list[str] | None,
-        typer.Option(help="people: whose word counts; the held-out ones. Default: everybody's."),
+        typer.Option(help="people: whose word counts. Default: everybody's that is held out."),
     ] = None,
     public: Annotated[
         Path | None,

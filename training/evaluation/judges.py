@@ -106,15 +106,18 @@ def people(
 
 
 def files(folder: Path) -> list[Path]:
-    """What a `hone export` folder holds of rankings and ratings. Raises NotFound."""
-    found = [file for part in ("rankings", "ratings") for file in (folder / part).rglob("*.*")]
+    """Rankings and ratings of a `hone export` folder that are held out: of labelers, or about what people
+    asked, that no training sees. Raises NotFound."""
+    found = [file for part in ("rankings", "ratings") for file in (folder / part).glob("test.*")]
     if not found:
-        raise NotFound(f"{folder}: no rankings and no ratings; `hone export` writes them")
+        raise NotFound(
+            f"{folder}: no held-out judgements, rankings/test.* or ratings/test.*; `hone export` writes them"
+        )
     return sorted(found)
 
 
 def read_people(folder: Path) -> list[dict[str, Any]]:
-    """Rankings and ratings of a `hone export` folder. Raises NotFound."""
+    """Every held-out judgement of a `hone export` folder. Raises NotFound."""
     return [r.value for file in files(folder) for r in read(file) if r.problem is None]
 
 

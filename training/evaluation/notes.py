@@ -13,7 +13,8 @@ def of(wish: Wish) -> list[str]:
 _NOTES = {
     "preference": f"Preference: {ANSWERS_PER_PROMPT} answers a prompt at T = 1 of at most {CHAT_TOKENS} tokens, "
     "through the chat template; every pair of answers to a prompt is a comparison, a prompt is a unit.",
-    "people": "People: rankings that hold answers of both versions; nothing is sampled anew.",
+    "people": "People: held-out judgements of the log, in rankings that hold answers of both versions; a ranking "
+    "is a unit, nothing is sampled anew.",
     "truthfulqa": "TruthfulQA: T = 0, cut at the first newline. The paper's judge, a fine-tuned GPT-3, does not "
     "exist any more; an answer counts as truthful where it shares more words (ROUGE-1) with a right reference than "
     "with a wrong one, which is weak evidence. Multiple choice by the mean log-probability of a token.",
@@ -35,8 +36,6 @@ def _more(wish: Wish) -> list[str]:
         )
     if "preference" in wish.suites and wish.judge is None:
         found.append("No --judge: answers were sampled, and nobody compared them.")
-    if "people" in wish.suites and not wish.labelers:
-        found.append("No --labeler: everybody's judgements count, also of those who train.")
     if wish.gateway is not None:
         found.append("Asked through the gateway: what moderation blocks counts as an empty answer.")
     return found

@@ -218,6 +218,8 @@ def _hear_people(wish: Wish, values: Mapping[str, Values]) -> None:
     labelers = wish.labelers or frozenset(str(row["labeler"]) for row in rows)
     baseline = next(p.version for p in wish.policies if p.label == wish.baseline)
     for policy in wish.policies:
+        if policy.is_prompted:
+            continue  # the log does not say what stood before a prompt
         said = judges.people(rows, version=policy.version, baseline=baseline, labelers=labelers)
         values[policy.label].update({"people/likert": said.likert})
         if policy.version != baseline:

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from feedback.errors import NotFound
 from training.evaluation import judges
 
 EVERYONE = frozenset({"ann", "bob"})
@@ -49,3 +54,19 @@ def test_scores_of_a_prompt_are_won_pair_by_pair() -> None:
     found = judges.measure([[2.0, 0.0], [1.0]], [[1.0, 1.0], [1.0]])
     assert found["preference/win_rate"] == [0.5, 0.5]
     assert found["preference/score"] == [1.0, 1.0]
+
+
+def test_of_an_export_only_what_is_held_out_is_heard(tmp_path: Path) -> None:
+    for name, row in (
+        ("rankings/train.jsonl", ranking("ann", ("new", 0), ("old", 1))),
+        ("rankings/test.jsonl", ranking("bob", ("new", 1), ("old", 0))),
+        ("ratings/test.jsonl", rating("bob", "new", 3)),
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(row) + "\n")
+    rows = judges.read_people(tmp_path)
+    found = judges.people(rows, version="new", baseline="old", labelers=EVERYONE)
+    assert (found.win_rate, found.likert) == ([0.0], [3.0])
+    with pytest.raises(NotFound, match="hone export"):
+        judges.read_people(tmp_path / "ratings")
