@@ -42,8 +42,11 @@ def evaluate(
         Path, typer.Option(help="Folder of the report; the same command again goes on.")
     ],
     against: Annotated[
-        str | None,
-        typer.Option(help="Label of the policy to compare with. Default: `sft`, else the first."),
+        list[str] | None,
+        typer.Option(
+            help="Label of the policy to compare with; default: `sft`, else the first. Again: a table of "
+            "differences from another, as PPO-ptx from PPO."
+        ),
     ] = None,
     suite: Annotated[list[str], typer.Option(help=f"{_SUITES}; may be repeated.")] = _DEFAULT,
     prompted: Annotated[
@@ -106,7 +109,7 @@ def evaluate(
     found = _policies(policy, stack=stack, base=base, prompted=prompted)
     wish = Wish(
         policies=found,
-        baseline=_baseline(against, [each.label for each in found]),
+        baselines=_baselines(against, [each.label for each in found]),
         suites=suites,
         sources=materials.Sources(
             data=data,
@@ -146,6 +149,7 @@ def _run(wish: Wish) -> Report:
         count=wish.count,
         policies=[report.policy_row(policy) for policy in wish.policies],
         rows=report.rows(measured.values, baseline=wish.baseline),
+        comparisons=[report.compare(measured.values, baseline=b) for b in wish.baselines],
         data={os.path.relpath(name, wish.sources.data): d for name, d in measured.digests.items()},
         judge=measured.judge,
         notes=notes.of(wish),
@@ -200,14 +204,15 @@ def _registered(name: str, *, label: str | None, stack: Path) -> Policy:
     return policies.of_record(record, label=label, base=live.policies[BASE])
 
 
-def _baseline(against: str | None, labels: Sequence[str]) -> str:
+def _baselines(against: Sequence[str] | None, labels: Sequence[str]) -> list[str]:
     from feedback.errors import NotFound
 
-    if against is None:
-        return "sft" if "sft" in labels else labels[0]
-    if against not in labels:
-        raise NotFound(f"--against {against}: the policies are {', '.join(labels)}")
-    return against
+    if not against:
+        return ["sft" if "sft" in labels else labels[0]]
+    for one in against:
+        if one not in labels:
+            raise NotFound(f"--against {one}: the policies are {', '.join(labels)}")
+    return list(against)
 
 
 def _suites(asked: Sequence[str]) -> list[Suite]:

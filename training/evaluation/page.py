@@ -9,7 +9,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from training.evaluation import charts
-from training.evaluation.report import NUM_SAMPLES, Report, cell_text, difference_text
+from training.evaluation.report import (
+    NUM_SAMPLES,
+    Report,
+    cell_text,
+    difference_text,
+    marked_difference,
+)
 
 Samples = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]  # label -> part -> what was said
 
@@ -34,6 +40,7 @@ def render(report: Report, samples: Samples) -> str:
         samples=side_by_side(samples, labels=labels),
         cell_text=cell_text,
         difference_text=difference_text,
+        marked_difference=marked_difference,
     )
 
 

@@ -45,6 +45,14 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Differences from one policy, unit by unit: PPO-ptx against PPO is the alignment tax."""
+
+    baseline: str
+    rows: Sequence[Row]  # those that are compared unit by unit
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything that is written."""
 
@@ -55,6 +63,7 @@ class Report:
     count: int
     policies: Sequence[Mapping[str, Any]]
     rows: Sequence[Row]
+    comparisons: Sequence[Comparison]  # the baseline's first
     data: Mapping[str, str]  # file -> SHA-256
     judge: Mapping[str, Any] | None
     notes: Sequence[str]
@@ -73,6 +82,16 @@ def rows(values: Mapping[str, Values], *, baseline: str) -> list[Row]:
             about = {"title": measure.title, "unit": measure.unit, "better": measure.better}
             found.append(Row(measure=measure.name, cells=cells, **about))
     return found
+
+
+def compare(values: Mapping[str, Values], *, baseline: str) -> Comparison:
+    """Every other policy with this one."""
+    found = [
+        row
+        for row in rows(values, baseline=baseline)
+        if any(cell.difference is not None for cell in row.cells.values())
+    ]
+    return Comparison(baseline=baseline, rows=found)
 
 
 def policy_row(policy: Policy) -> dict[str, Any]:
@@ -102,6 +121,7 @@ def as_markdown(report: Report) -> str:
         "",
         *table(report),
         "",
+        *[line for found in report.comparisons for line in comparison_table(report, found)],
         *[f"- {note}" for note in report.notes],
         "",
         "| policy | version | kind | digest |",
@@ -134,6 +154,29 @@ def table(report: Report) -> list[str]:
             for row in report.rows
         ],
     ]
+
+
+def comparison_table(report: Report, found: Comparison) -> list[str]:
+    """A row per measure, a column per other policy."""
+    labels = [str(p["label"]) for p in report.policies if p["label"] != found.baseline]
+    return [
+        f"Differences from {found.baseline}, unit by unit:",
+        "",
+        "| | " + " | ".join(labels) + " |",
+        "|---|" + "---|" * len(labels),
+        *[
+            f"| {row.title}, {row.unit} | "
+            + " | ".join(marked_difference(row, label) for label in labels)
+            + " |"
+            for row in found.rows
+        ],
+        "",
+    ]
+
+
+def marked_difference(row: Row, label: str) -> str:
+    text = difference_text(row, label)
+    return f"{text} {MARKS[row.cells[label].verdict]}".strip() if text else "–"
 
 
 def cell_text(row: Row, label: str) -> str:

@@ -47,7 +47,7 @@ class Wish:
     """What a person asked for on the command line."""
 
     policies: Sequence[Policy]
-    baseline: str  # label of the policy that the others are compared with
+    baselines: Sequence[str]  # labels that the others are compared with; wins are over the first
     suites: Sequence[Suite]
     sources: Sources
     judge: Path | None  # --out of a `hone train rm`
@@ -56,6 +56,10 @@ class Wish:
     seed: int
     gateway: Gateway | None
     out: Path
+
+    @property
+    def baseline(self) -> str:
+        return self.baselines[0]
 
 
 @dataclass(frozen=True, kw_only=True)

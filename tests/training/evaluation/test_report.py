@@ -45,6 +45,7 @@ def made() -> Report:
         count=80,
         policies=[report.policy_row(policy(label)) for label in VALUES],
         rows=report.rows(VALUES, baseline="sft"),
+        comparisons=[report.compare(VALUES, baseline=label) for label in VALUES],
         data={"eval/truthfulqa.csv": "e" * 64},
         judge=None,
         notes=["A <note> with & in it."],
@@ -75,6 +76,18 @@ def test_the_markdown_has_a_row_per_measure_and_a_column_per_policy(made: Report
     assert len(lines) == 2 + len(made.rows)
     assert {line.count("|") for line in lines} == {4}
     assert "hone evaluate sft ppo" in report.as_markdown(made)
+
+
+def test_differences_from_another_policy_are_a_table_of_their_own(made: Report) -> None:
+    (from_ppo,) = made.comparisons[1:]
+    lines = report.comparison_table(made, from_ppo)
+    assert lines[0] == "Differences from ppo, unit by unit:"
+    assert (
+        "| loss on text that nothing was trained on, nats/token | -0.500 [-0.500, -0.500] ▲ |"
+        in (lines)
+    )
+    assert not any("win rate" in line for line in lines)  # it is against the baseline alone
+    assert "Differences from ppo" in page.render(made, {label: {} for label in VALUES})
 
 
 def test_the_json_is_json(made: Report) -> None:
