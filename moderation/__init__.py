@@ -11,6 +11,8 @@ app          the server
 
 normaliser   one plain spelling for what can be written in many (pure)
 lexicon      word lists: how often a text names each notion (pure)
+onnx_file    ONNX files read and written, without the onnx package
+graph        the encoder as a graph that multiplies int8
 encoder      windows of a text to vectors, by onnxruntime
 features     what the network sees of a window
 network      a small network over those, and its fit
@@ -26,6 +28,7 @@ follow       keeps a server on the version that is wanted
 dataset      labelled texts: read, split, embedded once
 synthetic    training texts from our own templates.toml
 inferred     labels that a source left unknown and that its nature tells
+counterfactuals  copies of training texts that name another group
 composites   longer training texts, put together from shorter ones
 train        fits heads.npz
 adapt        heads that go on learning from what people said

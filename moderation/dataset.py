@@ -20,13 +20,12 @@ import numpy.typing as npt
 import orjson
 
 from feedback.errors import Unprocessable
-from moderation.encoder import Encoder, Vectors, Window
+from moderation.encoder import Encoder, Vectors
 
 SPLITS = ("train", "validation", "test")
 _SHARES = (0.8, 0.9)  # cumulated: 80 % train, 10 % validation, 10 % test
 
-_SAVE_EVERY = 500  # texts: what a run that is killed loses
-_BATCH_TOKENS = 256
+_SAVE_EVERY = 2000  # texts: what a run that is killed loses
 
 Indices = npt.NDArray[np.int64]
 
@@ -94,19 +93,11 @@ def embed(
     """(N, P) the pooled vector of each text's first window, in half precision.
 
     `cache`: a folder where vectors are kept by text and encoder; what is there is not done again.
-    Texts of one length go through the encoder together.
     """
     kept = _Kept(cache, encoder=encoder)
-    by_length: dict[int, list[tuple[bytes, Window]]] = defaultdict(list)
     for text in dict.fromkeys(texts):
         if _key(text) not in kept.vectors:
-            window = encoder.windows(text)[0]
-            by_length[len(window.ids)].append((_key(text), window))
-    for length, found in sorted(by_length.items()):
-        size = max(1, _BATCH_TOKENS // (length + 2))
-        for start in range(0, len(found), size):
-            batch = found[start : start + size]
-            kept.add(batch, encoder=encoder)
+            kept.add(text, encoder=encoder)
             progress(len(kept.vectors))
     kept.save()
     return np.stack([kept.vectors[_key(text)] for text in texts])
@@ -125,9 +116,9 @@ class _Kept:
             self.vectors = {key.tobytes(): row for key, row in zip(keys, rows, strict=True)}
             self._num_saved = len(self.vectors)
 
-    def add(self, batch: Sequence[tuple[bytes, Window]], *, encoder: Encoder) -> None:
-        rows = encoder.pooled_alike([window for _, window in batch]).astype(np.float16)
-        self.vectors.update({key: row for (key, _), row in zip(batch, rows, strict=True)})
+    def add(self, text: str, *, encoder: Encoder) -> None:
+        vector = encoder.pooled(encoder.windows(text)[0])
+        self.vectors[_key(text)] = vector.astype(np.float16)
         if len(self.vectors) - self._num_saved >= _SAVE_EVERY:
             self.save()
 

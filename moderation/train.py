@@ -3,7 +3,8 @@
 1. read the labelled texts; add our everyday prompts and answers (benign in every category) and the
    texts of our templates; write all in their plain spelling
 2. split every source 80 / 10 / 10 by a hash of the text
-3. for the fit only: labels that follow from the source, and composites of the train split
+3. for the fit only: labels that follow from the source, composites of the train split, and copies
+   that name another group
 4. embed once (kept in the cache)
 5. fit the networks, one per seed, and the TF-IDF regression
 6. choose the thresholds on `validation` and our own prompts and answers, by the rates of false
@@ -29,11 +30,12 @@ from moderation import dataset, figures, network, synthetic, tfidf
 from moderation.categories import FITTED
 from moderation.classifier import Heads
 from moderation.composites import composites
+from moderation.counterfactuals import counterfactuals
 from moderation.dataset import Row
 from moderation.encoder import Encoder
 from moderation.features import NUM_EXTRA, typed
 from moderation.figures import Flags
-from moderation.inferred import completed
+from moderation.inferred import completed, names_group_harmlessly
 from moderation.normaliser import normalise
 
 PROMPTS = Path(__file__).with_name("everyday.txt")
@@ -46,7 +48,9 @@ BENIGN_SOURCES = frozenset(
 # flagged. Other negatives are near misses: quoted slurs, reclaimed words, other categories' texts.
 BENIGN_RATE = 0.002
 NEGATIVE_RATE = 0.02
-IDENTITY_RATE = 0.04  # of HateCheck's, which name identities, and quote or answer hate
+# Per category, of harmless texts that name a group of people on purpose: HateCheck's, which quote and
+# answer hate, and madlibs'. Five categories that each flag others would add up to 5 %.
+IDENTITY_RATE = 0.01
 CHAT_RATE = 0.0005  # of our prompts and answers, those of the fit included
 # Of a source with this many texts every text counts once; of a larger one less, of a smaller one
 # more, by the square root: no source shall be what a category means.
@@ -54,6 +58,7 @@ USUAL_SOURCE = 1000
 # What a chat consists of: 339 prompts and 1,361 answers would not tell among tweets and books.
 CHAT_WEIGHTS = {"everyday": 8.0, "answers": 3.0}
 NUM_COMPOSITES = 2000
+NUM_COUNTERFACTUALS = 3000
 NUM_NETWORKS = 2
 NETWORK_SHARE = 0.7
 
@@ -91,7 +96,11 @@ def train(
     encoder = Encoder()
     splits = dataset.split(given)  # before they are changed, so that `evaluate` finds the same
     rows = plain(given)
-    made = composites([rows[i] for i in splits["train"]], num=NUM_COMPOSITES)
+    fitted = [rows[i] for i in splits["train"]]
+    made = [
+        *composites(fitted, num=NUM_COMPOSITES),
+        *counterfactuals([completed(row) for row in fitted], num=NUM_COUNTERFACTUALS),
+    ]
     corpus = read_corpus([*rows, *made], encoder=encoder, cache=cache, say=say)
     in_fit = [*splits["train"], *range(len(rows), len(rows) + len(made))]
     heads = fit(corpus.part(in_fit), encoder_digest=encoder.digest, model=model, say=say)
@@ -241,6 +250,11 @@ def known(rows: Sequence[Row], *, category: str) -> tuple[Flags, Flags]:
     return values_N >= 0, values_N == 1
 
 
+def names_identity(row: Row) -> bool:
+    """Whether a text names a group of people on purpose, and is harmless in every category."""
+    return row.source == "madlibs" or names_group_harmlessly(row)
+
+
 def rounded(value: Any) -> float:
     """Four digits: more would only record the noise."""
     return float(f"{float(value):.4g}")
@@ -251,7 +265,7 @@ def _limits(heads: Heads, corpus: Corpus, *, chat: Corpus) -> Floats:
     scores_NC = logits(heads, corpus).astype(np.float64)
     chat_NC = logits(heads, chat).astype(np.float64)
     is_benign_N = np.array([row.source in BENIGN_SOURCES for row in corpus.rows], dtype=bool)
-    is_identity_N = np.array([row.source == "hatecheck" for row in corpus.rows], dtype=bool)
+    is_identity_N = np.array([names_identity(row) for row in corpus.rows], dtype=bool)
     limits = []
     for index, name in enumerate(FITTED):
         known_N, positive_N = known(corpus.rows, category=name)
@@ -260,7 +274,7 @@ def _limits(heads: Heads, corpus: Corpus, *, chat: Corpus) -> Floats:
         kept = (
             (scores_N[negative_N & is_benign_N], BENIGN_RATE),
             (scores_N[negative_N], NEGATIVE_RATE),
-            (scores_N[negative_N & is_identity_N], IDENTITY_RATE),
+            (scores_N[is_identity_N], IDENTITY_RATE),
             (chat_NC[:, index], CHAT_RATE),
         )
         limits.append(

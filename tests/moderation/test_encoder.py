@@ -49,13 +49,6 @@ def _mean(model: Encoder, text: str) -> Vectors:
     return mean_D / np.linalg.norm(mean_D)
 
 
-def test_windows_of_one_length_may_go_together() -> None:
-    model = Encoder()
-    windows = [model.windows(text)[0] for text in ("a red house", "the old dog", "we sold it")]
-    alone = np.stack([model.pooled(window) for window in windows])
-    assert np.allclose(model.pooled_alike(windows), alone, atol=1e-5)
-
-
 def test_like_texts_have_like_vectors() -> None:
     model = Encoder()
     bread, loaf, stocks = (
