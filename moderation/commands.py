@@ -54,7 +54,7 @@ def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="heads.npz to write; report.json stands beside it.")],
     cache: Cache = _CACHE,
-    model: Annotated[str, typer.Option(help="Name given in answers.")] = "hone-moderation-3",
+    model: Annotated[str, typer.Option(help="Name given in answers.")] = "hone-moderation-4",
 ) -> None:
     """Fit the heads on labelled texts, and judge them on held-out ones."""
     from moderation.classifier import write_heads

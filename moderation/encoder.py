@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,9 +101,7 @@ def packaged_model() -> Path:
     return Path(spec.origin).with_name("model.onnx")
 
 
-def _session(
-    model: bytes, weights: Mapping[str, graph.Array], *, threads: int
-) -> onnxruntime.InferenceSession:
+def _session(model: bytes, weights: graph.Weights, *, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -117,12 +114,12 @@ def _session(
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _digest(model: bytes, weights: Mapping[str, graph.Array]) -> str:
+def _digest(model: bytes, weights: graph.Weights) -> str:
     """SHA-256 over the graph and its weights: other vectors need other heads."""
     state = hashlib.sha256(model)
     for name in sorted(weights):
         state.update(name.encode())
-        state.update(np.ascontiguousarray(weights[name]))
+        state.update(np.ascontiguousarray(weights[name]).tobytes())
     return state.hexdigest()
 
 

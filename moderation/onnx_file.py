@@ -6,6 +6,7 @@ IR version 9). A new file holds no weights: the session gets them from memory.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,9 +31,12 @@ def tensors(file: Path) -> dict[str, Array]:
 
     Raises ValueError where the file is no ONNX file.
     """
-    content = np.memmap(file, dtype=np.uint8, mode="r")
-    view = memoryview(content)
     found = {}
+    with file.open("rb") as content:
+        if not file.stat().st_size:
+            raise ValueError("an empty file")
+        # The arrays keep the map open.
+        view = memoryview(mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ))
     for _, graph in _fields(view, only=7):  # ModelProto.graph
         for _, tensor in _fields(graph, only=5):  # GraphProto.initializer
             name, array = _tensor(tensor)

@@ -28,7 +28,7 @@ async def test_one_text_gets_one_result_in_openais_shape(session: aiohttp.Client
     status, content = await _post(session, {"input": VIOLENT, "model": "omni-moderation-latest"})
     assert status == 200
     assert content["id"].startswith("modr-")
-    assert content["model"] == "hone-moderation-3"
+    assert content["model"] == "hone-moderation-4"
     (result,) = content["results"]
     assert result["flagged"] is True
     assert result["categories"]["violence"] is True
