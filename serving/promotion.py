@@ -51,8 +51,8 @@ async def promote(
         why = f"{version} was promoted instead"
         await steering.end(gateway, canary, "superseded", actor=actor, reason=why)
     await _make_live(gateway, record)
-    why = {"override": override} if override else {}
-    await gateway.audit(actor, "promote", version=version, reason=reason, **why)
+    kept = {"override": override} if override else {}
+    await gateway.audit(actor, "promote", version=version, reason=reason, **kept)
     return record
 
 

@@ -4,7 +4,9 @@
 2. Copy the candidate under its version name; the manifest is written last, the folder renamed into
 place.
 3. Register it. 4. Every engine loads it; full weights one engine after the other, by a gateway.
-5. `production` means it, atomically; nothing is dropped.
+5. `production` means it, atomically; nothing is dropped. With HONE_SERVING_CANARY_SHARE over 0 it is a canary
+first: that share of the people get it, and what they say decides, in the gateways. Full weights replace what an
+engine runs, so they are never a canary. A canary of the round before gives way: this one learnt from more.
 
 Each part looks before it works, so that a publisher killed anywhere is simply started again.
 """
@@ -19,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import redis
 
 from feedback.connection import connect
 from feedback.errors import Conflict, Refused, Unavailable
 from feedback.settings import FeedbackSettings
 from serving import artifact
+from serving.canary.steering import limits_of
+from serving.canary.store import Canaries
 from serving.engines import Engine
 from serving.registry import PRODUCTION, PolicyRecord, Registry
 from serving.settings import ServingSettings
@@ -36,7 +41,7 @@ _LOOK_S = 0.2
 
 
 def run(round_dir: Path) -> dict[str, Any]:
-    """Publish and promote the round's candidate. Raises Refused without a passed gate for its
+    """Publish the round's candidate: promoted, or a canary. Raises Refused without a passed gate for its
     digest."""
     plan = read_plan(round_dir)
     settings = ServingSettings()
@@ -60,17 +65,19 @@ def run(round_dir: Path) -> dict[str, Any]:
     if not Lease.from_environment(client).is_mine():
         raise Refused("this publisher's lease is lost; another one has the round")
     registry.add(record)
+    canary = None
     if record.kind == "full":
         load_ms = make_live(registry, record)
     else:
         urls = plan.engine_urls
         load_ms = asyncio.run(load_everywhere(record, urls, token=settings.engine_token))
-        registry.promote(version)
+        canary = go_live(client, record, settings)
     result = {
         "version": version,
         "digest": manifest.digest,
         "parent": plan.parent,
-        "promoted": time.time(),
+        "promoted": time.time() if canary is None else None,
+        "canary": canary,
         "load_ms": load_ms,
     }
     write_text(folder / "result.json", json.dumps(result))
@@ -92,6 +99,33 @@ async def load_everywhere(record: PolicyRecord, urls: list[str], *, token: str) 
             if loaded.get(record.version) != record.digest:
                 raise Refused(f"{url} does not hold {record.version} after loading it")
     return took
+
+
+def go_live(client: redis.Redis, record: PolicyRecord, settings: ServingSettings) -> str | None:
+    """The loaded adapter becomes a canary, whose id is returned, or production. Harmless to repeat, also
+    when the canary has ended meanwhile: a round's begins once."""
+    registry, canaries = Registry(client), Canaries(client)
+    live = registry.snapshot()
+    production = live.resolve(PRODUCTION)
+    if (begun := canaries.of_round(str(record.round_id))) is not None:
+        return begun.id
+    if settings.canary_share == 0 or production is None or production.kind == "full":
+        registry.promote(record.version)
+        return None
+    if live.canary is not None:
+        why = f"{record.round_id} has made {record.version}, which learnt from more"
+        canaries.end(live.canary, "superseded", actor=str(record.round_id), reason=why)
+    begun = canaries.begin(
+        record,
+        live=live,
+        share=settings.canary_share,
+        actor=str(record.round_id),
+        reason=f"{record.round_id} has passed the gate",
+        limits=limits_of(settings),
+        round_id=record.round_id,
+    )
+    canaries.tell()
+    return begun.id
 
 
 def make_live(

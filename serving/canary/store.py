@@ -111,6 +111,13 @@ class Canaries:
         data = cast("bytes | None", self._redis.hget(keys.CANARIES, canary_id))
         return load_ended(data) if data else None
 
+    def of_round(self, round_id: str) -> Canary | None:
+        """The canary that a round began, whether it runs or has ended."""
+        running, ended = self.running(), self.ended(_round_s(round_id))
+        if running is not None and running.round_id == round_id:
+            return running
+        return ended.canary if ended is not None else None
+
     def history(self) -> list[Ended]:
         """All that are over, the newest first."""
         found = cast("list[bytes]", self._redis.hvals(keys.CANARIES))

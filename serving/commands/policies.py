@@ -17,6 +17,14 @@ from serving.commands.options import AsJson, DataDir, Yes, get_as_admin, post_as
 if TYPE_CHECKING:
     from serving.registry import Live
 
+Reason = Annotated[str, typer.Option("--reason", help="Kept in the audit log.")]
+Override = Annotated[
+    str | None, typer.Option("--override", help="Why a version without a passed gate may serve.")
+]
+Digest = Annotated[
+    str | None, typer.Option("--digest", help="Beginning of its SHA-256: these weights, no others.")
+]
+
 app = typer.Typer(
     help="Policy versions: listed, shown, promoted, rolled back.", no_args_is_help=True
 )
@@ -58,24 +66,61 @@ def show(version: str, data: DataDir = Path(".hone"), as_json: AsJson = False) -
 
 @app.command()
 def promote(
-    version: str, yes: Yes = False, data: DataDir = Path(".hone"), as_json: AsJson = False
+    version: str,
+    reason: Reason = "",
+    override: Override = None,
+    digest: Digest = None,
+    yes: Yes = False,
+    data: DataDir = Path(".hone"),
+    as_json: AsJson = False,
 ) -> None:
-    """Have a version answer all traffic; what answers now becomes `previous`."""
+    """Have a version answer all traffic; what answers now becomes `previous`. A canary ends."""
     if not yes:
         typer.confirm(f"Send all traffic to {version}?", abort=True)
-    answer = post_as_admin(f"/admin/policies/{quote(version, safe='')}/promote", data_dir=data)
+    body = _without_none(reason=reason, override=override, digest=digest)
+    answer = post_as_admin(_at(version, "promote"), data_dir=data, body=body)
     typer.echo(json.dumps(answer) if as_json else f"{version} answers now")
 
 
 @app.command()
-def rollback(yes: Yes = False, data: DataDir = Path(".hone"), as_json: AsJson = False) -> None:
-    """Have the previous version answer all traffic again."""
+def rollback(
+    reason: Reason = "",
+    yes: Yes = False,
+    data: DataDir = Path(".hone"),
+    as_json: AsJson = False,
+) -> None:
+    """Abort the canary; where there is none, have the previous version answer all traffic again."""
     if not yes:
-        typer.confirm("Send all traffic to the previous version again?", abort=True)
-    answer = post_as_admin("/admin/rollback", data_dir=data)
-    typer.echo(
-        json.dumps(answer) if as_json else f"{_live(data).aliases.get('production')} answers again"
-    )
+        typer.confirm("Take back the newest version: the canary, or production?", abort=True)
+    answer = post_as_admin("/admin/rollback", data_dir=data, body={"reason": reason})
+    typer.echo(json.dumps(answer) if as_json else f"{answer['version']} answers everybody")
+
+
+@app.command()
+def canary(
+    version: Annotated[
+        str | None, typer.Argument(help="Which version; none: how the canary is doing.")
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the end users. Of one that runs it may grow.")
+    ] = 0.1,
+    reason: Reason = "",
+    override: Override = None,
+    digest: Digest = None,
+    hold: Annotated[bool, typer.Option("--hold", help="Only a person promotes it.")] = False,
+    abort: Annotated[bool, typer.Option("--abort", help="Production answers everybody.")] = False,
+    data: DataDir = Path(".hone"),
+    as_json: AsJson = False,
+) -> None:
+    """Have a version answer a share of the people until what they say decides; without VERSION, look."""
+    if hold or abort:
+        path = f"/admin/canary/{'hold' if hold else 'abort'}"
+        post_as_admin(path, data_dir=data, body={"reason": reason})
+    elif version is not None:
+        body = _without_none(share=share, reason=reason, override=override, digest=digest)
+        post_as_admin(_at(version, "canary"), data_dir=data, body=body)
+    state = get_as_admin("/admin/canary", data_dir=data)
+    typer.echo(json.dumps(state) if as_json else "\n".join(canary_lines(state)))
 
 
 @app.command()
@@ -107,6 +152,46 @@ def _state_lines(state: dict[str, Any]) -> list[str]:
         loaded = " ".join(entry["version"] for entry in engine["loaded"])
         lines.append(f"{engine['url']}  {loaded if engine['reachable'] else 'away'}  {doing}")
     return lines
+
+
+def canary_lines(state: dict[str, Any]) -> list[str]:
+    """What runs, or how the last one ended, for a person."""
+    running, history = state["running"], state["history"]
+    if running is None and not history:
+        return ["there has been no canary yet"]
+    if running is None:
+        last = history[0]
+        return [f"no canary; {last['version']} was {last['outcome']}: {last['end_reason'] or '-'}"]
+    verdict, pairs = state["verdict"], state["figures"]["pairs"]
+    lines = [
+        f"{running['version']} answers {running['share']:.0%} beside {running['incumbent']}, "
+        f"{running['status']}: {verdict['reason']}"
+    ]
+    for arm in ("canary", "production"):
+        of = state["figures"][arm]
+        p50 = (of["latency_ms"] or {}).get("p50", "-")
+        lines.append(
+            f"  {arm:10} {of['answers']} answers, {of['errors']} failed, {of['flags']} flagged, "
+            f"{of['thumbs_up']} up, {of['thumbs_down']} down, {p50} ms"
+        )
+    rate = "-" if pairs["win_rate"] is None else f"{pairs['win_rate']:.0%}"
+    lines.append(
+        f"  pairs      {pairs['votes']} votes of {pairs['people']} people, won {rate}; "
+        f"of all people {pairs['low']:.0%} to {pairs['high']:.0%}"
+    )
+    tests = [f"{test['name']} {test['e_value']:.3g}" for test in verdict["tests"]]
+    lines.append(
+        f"  evidence   {', '.join(tests)} (each speaks at {verdict['tests'][0]['needed']:.0f})"
+    )
+    return lines
+
+
+def _at(version: str, what: str) -> str:
+    return f"/admin/policies/{quote(version, safe='')}/{what}"
+
+
+def _without_none(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _live(data: Path) -> Live:

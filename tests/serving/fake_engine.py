@@ -80,6 +80,7 @@ class FakeEngine(Served):
         self.is_broken = self.breaks_on_load = False  # GET /policy, PUT /policy
         self.load_delay_s = 0.0
         self.fail_next = 0  # generation requests to answer with a 500
+        self.fails: set[str] = set()  # versions whose every request is a 500
         self.break_next = 0  # streams to cut after three chunks
         self.max_messages = 1_000  # what it has room for
         self.chunk_delay_s = 0.0
@@ -180,8 +181,8 @@ class FakeEngine(Served):
         if version not in self.loaded:
             return _error(409, f"{version} is not loaded", code="policy_not_loaded")
         assert body["model"] == self.loaded[version]["served_as"]
-        if self.fail_next:
-            self.fail_next -= 1
+        if self.fail_next or version in self.fails:
+            self.fail_next = max(0, self.fail_next - 1)
             return _error(500, "EngineCore encountered an issue")
         if "too long" in _last_text(body) or len(body.get("messages", ())) > self.max_messages:
             return _error(400, "This model's maximum context length is 1024 tokens.", code=400)

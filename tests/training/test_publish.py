@@ -3,13 +3,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from feedback.connection import connect
 from feedback.errors import Conflict, Refused, Unavailable
+from serving.canary.store import Canaries
 from serving.registry import BASE, PolicyRecord, Registry, Rollout
-from training.publish import make_live
+from serving.settings import ServingSettings
+from training.publish import go_live, make_live
 
 NEW = PolicyRecord(version="policy-0001", kind="full", path="/p/1", digest="d1", created=1.0)
 
@@ -75,3 +78,54 @@ def test_other_weights_on_their_way_come_first(registry: Registry) -> None:
     registry.begin_rollout(other.version)
     with pytest.raises(Conflict, match="policy-0002"):
         make_live(registry, NEW, wait_s=1)
+
+
+ADAPTER = PolicyRecord(
+    version="policy-0003",
+    kind="adapter",
+    path="/p/3",
+    digest="d3",
+    round_id="round-0001",
+    created=1.0,
+)
+
+
+def settings(share: float) -> ServingSettings:
+    return ServingSettings(engine_token="a token of the tests", canary_share=share)
+
+
+def test_a_round_s_adapter_goes_to_everybody_unless_a_share_is_set(
+    registry: Registry, redis_url: str
+) -> None:
+    registry.add(ADAPTER)
+    with connect(redis_url) as client:
+        assert go_live(client, ADAPTER, settings(0.0)) is None
+    assert registry.aliases() == {"production": ADAPTER.version, "previous": BASE}
+
+
+def test_with_a_share_it_is_a_canary_however_often_its_publisher_is_started(
+    registry: Registry, redis_url: str
+) -> None:
+    registry.add(ADAPTER)
+    with connect(redis_url) as client:
+        begun = [go_live(client, ADAPTER, settings(0.2)) for _ in range(3)]
+        canary = registry.snapshot().canary
+        assert canary is not None
+        assert begun == [canary.id] * 3
+        assert (canary.share, canary.round_id) == (0.2, "round-0001")
+        Canaries(client).end(canary, "rolled_back", actor="canary", reason="worse")
+        assert go_live(client, ADAPTER, settings(0.2)) == canary.id  # people have decided
+        assert registry.aliases() == {"production": BASE}
+
+
+def test_the_canary_of_the_round_before_gives_way(registry: Registry, redis_url: str) -> None:
+    later = replace(ADAPTER, version="policy-0004", digest="d4", round_id="round-0002")
+    for record in (ADAPTER, later):
+        registry.add(record)
+    with connect(redis_url) as client:
+        go_live(client, ADAPTER, settings(0.2))
+        go_live(client, later, settings(0.2))
+        live = registry.snapshot()
+        assert live.aliases == {"production": BASE, "canary": later.version}
+        (ended,) = Canaries(client).history()
+    assert (ended.canary.version, ended.outcome) == (ADAPTER.version, "superseded")
