@@ -12,16 +12,15 @@ import pytest
 import torch
 
 from tests.flows.conftest import Stack
+from tests.tiny_model import write_tiny_model
 from training import models
 from training.config import load_recipe
 from training.models import POLICY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-WANTED = {
-    *("truthfulqa/truthful", "truthfulqa/mc2"),
-    *("toxicity/respectful_flagged", "toxicity/biased_score"),
-}
+TOXICITY = {"toxicity/respectful_flagged", "toxicity/biased_score"}
+TRUTHFULQA = {"truthfulqa/truthful", "truthfulqa/mc2"}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,7 @@ def evaluated(data: Path, out: Path, *words: object) -> dict[str, Any]:
     """The report."""
     command = [sys.executable, "-m", "training", "evaluate", *map(str, words)]
     command += ["--data", str(data), "--toxicity-prompts", str(data / "prompts.jsonl")]
-    command += ["--suite", "truthfulqa", "--suite", "toxicity", "--count", "4", "--json"]
+    command += ["--suite", "toxicity", "--count", "4", "--json"]
     run = subprocess.run(
         [*command, "--out", str(out)], capture_output=True, text=True, timeout=400, check=False
     )
@@ -57,11 +56,10 @@ def measured(report: dict[str, Any], label: str) -> set[str]:
     return {row["measure"] for row in report["rows"] if label in row["cells"]}
 
 
-def test_a_model_and_an_adapter_over_it_answer_on_one_engine(
-    data: Path, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_a_model_and_an_adapter_over_it_answer_on_one_engine(data: Path, tmp_path: Path) -> None:
     pytest.importorskip("vllm", reason="no vLLM on this machine")
     pytest.importorskip("onnxruntime", reason="no extra `moderation`")
+    tiny_model = write_tiny_model(tmp_path / "tiny", num_positions=2048)  # a token is a byte
     model = models.load(
         tiny_model,
         recipe=load_recipe("tiny").model,
@@ -79,11 +77,10 @@ def test_a_model_and_an_adapter_over_it_answer_on_one_engine(
         tiny_model,
         "--prompted",
     ]
-    report = evaluated(
-        data, out, *words, "--suite", "preference", "--prompts", data / "asked.jsonl"
-    )
+    words += ["--suite", "truthfulqa", "--suite", "preference", "--prompts", data / "asked.jsonl"]
+    report = evaluated(data, out, *words)
     for label in ("base", "base+prompt", "ppo"):
-        assert measured(report, label) >= WANTED
+        assert measured(report, label) >= TOXICITY | TRUTHFULQA
         kept = json.loads((out / "measured" / label / "preference.json").read_text())
         assert [len(sample["answers"]) for sample in kept["samples"]] == [4] * 4
     said = [
@@ -99,6 +96,6 @@ def test_an_alias_answers_through_the_gateway(data: Path, stack: Stack, tmp_path
     report = evaluated(
         data, tmp_path / "out", "production", "--url", stack.url, "--stack", stack.folder
     )
-    assert measured(report, "policy-0000") >= WANTED
+    assert measured(report, "policy-0000") >= TOXICITY
     assert report["policies"][0]["version"] == "policy-0000"
     assert any("through the gateway" in note for note in report["notes"])

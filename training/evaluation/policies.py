@@ -22,7 +22,7 @@ from training.settings import TrainingSettings
 from training.texts import Texts
 
 _ADAPTER, _TOKENIZER = "adapter_config.json", "tokenizer.json"
-_MAX_TOKENS = 1024  # of a prompt with its answer: few-shot prompts are long
+_MAX_TOKENS = 1536  # of a prompt with its answer, where the model can: few-shot prompts are long
 _TOKENS_PER_PASS = 2048
 _TRAINED = (
     "ppo/candidate",
@@ -113,7 +113,7 @@ def adapter_recipe(policies: Sequence[Policy]) -> AdapterRecipe:
         target_modules=modules,
         rank=rank,
         alpha=alpha,
-        max_sequence_tokens=_MAX_TOKENS,
+        max_sequence_tokens=min(_MAX_TOKENS, *map(_positions, policies)),
         tokens_per_pass=_TOKENS_PER_PASS,
     )
 
@@ -174,6 +174,11 @@ def _base_of(folder: Path) -> Path | None:
 
 def _vocabulary(path: Path) -> Any:
     return json.loads(path.read_text())["model"]
+
+
+def _positions(policy: Policy) -> int:
+    config = json.loads((policy.base_model / "config.json").read_text())
+    return int(config.get("max_position_embeddings", _MAX_TOKENS))
 
 
 def _layers(config: dict[str, list[int]]) -> list[int]:
