@@ -22,6 +22,7 @@ classifier   text to scores, by the fitted heads.npz
 scoring      JSON lines in, JSON lines with scores out
 
 versions     which version serves, kept in Redis
+manifest     what a version on disk is made of
 artifact     a version on disk, with its digests and probes
 follow       keeps a server on the version that is wanted
 

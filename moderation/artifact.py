@@ -9,34 +9,19 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from feedback.errors import Refused
 from moderation.classifier import Classifier, Heads, read_heads, write_heads
 from moderation.encoder import Encoder
+from moderation.manifest import MANIFEST, Manifest, read_manifest
 
-MANIFEST, HEADS, REPORT, PROBES = "moderation.json", "heads.npz", "report.json", "probes.json"
+HEADS, REPORT, PROBES = "heads.npz", "report.json", "probes.json"
 _FILES = (HEADS, REPORT, PROBES)
 # Between processors the encoder's vectors differ in the fifth digit, and so may a score in the third.
 MAX_PROBE_GAP = 0.01
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """`moderation.json`."""
-
-    version: str
-    parent: str
-    created: float  # unix seconds
-    files: dict[str, str]  # name -> SHA-256
-    lineage: dict[str, Any] = field(default_factory=dict)  # round, snapshot, gate
-
-    @property
-    def digest(self) -> str:
-        """Identity of the version: a hash over the files' hashes."""
-        return hashlib.sha256(json.dumps(sorted(self.files.items())).encode()).hexdigest()
 
 
 def write(
@@ -68,14 +53,6 @@ def write(
     partial.write_text(json.dumps(asdict(manifest), indent=1))
     partial.rename(folder / MANIFEST)
     return manifest
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Raises Refused when there is none or it cannot be read."""
-    try:
-        return Manifest(**json.loads((folder / MANIFEST).read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise Refused(f"{folder} holds no version of moderation: {error}") from error
 
 
 def load(folder: Path, *, digest: str, encoder: Encoder) -> Classifier:

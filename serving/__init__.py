@@ -48,6 +48,7 @@ cli              the command line; every command imports what it needs when it r
 Sub-packages, each with a map of its own:
 
 canary/          a new version before a share of the people, until what they say decides
+lineage/         from an answer to the judgements behind its weights, and back
 playground/      the chat page at /
 oversight/       what an operator sees and does: reads and actions, as JSON and for the console
 console/         the operator's pages at /console

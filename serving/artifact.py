@@ -22,6 +22,7 @@ from typing import Any
 from feedback.errors import Refused
 
 MANIFEST = "policy.json"
+CARD = "README.md"  # for people; no part of what was judged, so it may be written anew
 _EXECUTABLE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".so", ".npy", ".npz"}
 _ADAPTER_PREFIX = "base_model.model."
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
@@ -111,7 +112,7 @@ def verify(
     the
     reason; returns the manifest."""
     manifest = read_manifest(folder)
-    _check_files(folder, manifest)
+    check_files(folder, manifest)
     if digest is not None and manifest.digest != digest:
         raise Refused(
             f"{manifest.version}: digest is {manifest.digest[:12]}…, {digest[:12]}… was asked for"
@@ -166,24 +167,25 @@ def _header(path: Path) -> dict[str, Tensor]:
     }
 
 
-def _check_files(folder: Path, manifest: Manifest) -> None:
-    names = {path.name for path in _files(folder)}
-    for name in sorted(names):
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Raises Refused unless the folder holds the manifest's files, as they were, and no others."""
+    paths = {path.name: path for path in _files(folder)}
+    if CARD in manifest.files:  # of a folder that was made elsewhere
+        paths[CARD] = folder / CARD
+    for name in sorted(paths):
         if Path(name).suffix in _EXECUTABLE:
             raise Refused(
                 f"{manifest.version}: {name} could run code when loaded; only safetensors and JSON"
             )
-    if missing := sorted(set(manifest.files) - names):
+    if missing := sorted(name for name in manifest.files if not (folder / name).is_file()):
         raise Refused(f"{manifest.version}: {missing[0]} is missing")
-    if extra := sorted(names - set(manifest.files)):
+    if extra := sorted(set(paths) - set(manifest.files)):
         raise Refused(f"{manifest.version}: {extra[0]} is not in {MANIFEST}")
-    for path in _files(folder):
+    for name, path in paths.items():
         if path.suffix == ".safetensors":
             _header(path)  # "truncated" says more than "wrong digest"
-        if _sha256(path) != manifest.files[path.name]:
-            raise Refused(
-                f"{manifest.version}: the digest of {path.name} is not the one in {MANIFEST}"
-            )
+        if _sha256(path) != manifest.files[name]:
+            raise Refused(f"{manifest.version}: the digest of {name} is not the one in {MANIFEST}")
 
 
 def _adapter_tensors(
@@ -253,7 +255,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.is_file() and path.name != MANIFEST and path.suffix != ".partial"
+        if path.is_file() and path.name not in (MANIFEST, CARD) and path.suffix != ".partial"
     )
 
 

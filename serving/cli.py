@@ -17,6 +17,7 @@ from serving.commands import data as data_commands
 from serving.commands import erase as erase_commands
 from serving.commands import keys as key_commands
 from serving.commands import label as label_commands
+from serving.commands import lineage as lineage_commands
 from serving.commands import log as log_commands
 from serving.commands import moderation as moderation_commands
 from serving.commands import policies as policy_commands
@@ -43,6 +44,7 @@ app.add_typer(moderation_commands.app, name="moderation")
 app.command()(data_commands.export)
 app.command("import")(data_commands.import_)
 app.command()(erase_commands.erase)
+app.command()(lineage_commands.lineage)
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import orjson
 import redis
 
 from feedback.archive.reader import Archive
@@ -22,6 +21,8 @@ from feedback.erasure import carrying
 from feedback.erasure.people import Erased
 from feedback.settings import FeedbackSettings
 from moderation.versions import ModerationRecord, Versions
+from serving.lineage import held, links
+from serving.lineage.graph import touched, walk
 from serving.registry import PolicyRecord, Registry
 
 log = logging.getLogger("serving.erasures")
@@ -33,23 +34,21 @@ def traces(
     """The snapshots that hold something of it, the versions trained on these, and those trained on from
     such a version; outboxes on this machine, which drop it when they are drained."""
     ids = erased.completions | erased.judgements | erased.about
-    found = [folder for folder in snapshots(data_dir) if _holds(folder, ids)]
-    rounds = {folder.parent.name for folder in found}
-    trained = [record.version for record in versions.values() if record.round_id in rounds]
+    found = held.holders(links.snapshots(data_dir), ids)
+    holding = [links.snapshot_key(data_dir, folder) for folder in found]
+    edges = links.edges(data_dir, versions)
+    rounds = (key for key in walk(edges, holding, direction="forward") if key.kind == "round")
+    went_into = touched(edges, holding)
     return {
-        "snapshots": sorted(str(folder.relative_to(data_dir)) for folder in found),
-        "rounds": sorted(rounds & {folder.name for folder in data_dir.glob("rounds/*")}),
-        "trained_versions": sorted(trained),
-        "later_versions": sorted(_descendants(set(trained), versions)),
+        "snapshots": sorted(key.id for key in holding),
+        "rounds": sorted(key.id for key in rounds),
+        "trained_versions": sorted(went_into.trained),
+        "later_versions": sorted(went_into.later),
         # Of gateways that run they are empty in a second; of one that is gone, start it, or remove it.
         "outboxes": sorted(
             str(path.relative_to(data_dir)) for path in data_dir.glob("*outbox*.sqlite")
         ),
     }
-
-
-def snapshots(data_dir: Path) -> list[Path]:
-    return [*data_dir.glob("rounds/*/snapshot"), *data_dir.glob("snapshots/*")]
 
 
 def tracer(client: redis.Redis, data_dir: Path) -> carrying.Traces:
@@ -73,26 +72,6 @@ def main() -> int:
         if erasure.error is not None:
             log.error("%s will be tried again: %s", erasure.id, erasure.error)
     return 1 if any(erasure.error is not None for erasure in done) else 0
-
-
-def _holds(folder: Path, ids: set[str]) -> bool:
-    for path in folder.glob("*.jsonl"):
-        with path.open("rb") as lines:
-            if any(orjson.loads(line).get("id") in ids for line in lines):
-                return True
-    return False
-
-
-def _descendants(
-    trained: set[str], versions: Mapping[str, PolicyRecord | ModerationRecord]
-) -> set[str]:
-    found: set[str] = set()
-    before = trained
-    while before:
-        children = {record.version for record in versions.values() if record.parent in before}
-        before = children - found - trained
-        found |= before
-    return found
 
 
 if __name__ == "__main__":

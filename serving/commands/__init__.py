@@ -6,6 +6,7 @@ keys      `hone keys …`
 label     `hone label …`
 correct   `hone label correct`
 erase     `hone erase`
+lineage   `hone lineage`
 log       `hone log …`
 guidelines  `hone label guidelines`
 policies  `hone policies …`

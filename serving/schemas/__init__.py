@@ -5,6 +5,7 @@ requests   the fields of requests on the data path, as serving.request_fields ta
 responses  what comes back
 admin      the same for the operator's routes
 canary     the same for the canary's routes
+lineage    the same for the lineage of an answer, a judgement, a version
 
 may import: feedback, serving
 """

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serving.oversight import shapes as oversight
-from serving.schemas import admin, canary
+from serving.schemas import admin, canary, lineage
 from serving.schemas import responses as shapes
 
 _PREFIXES = ("/v1/", "/feedback", "/policy", "/admin/")  # the others ask for no key
@@ -137,6 +137,9 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ),
     ("post", "/admin/rollback"): Described(
         answer=admin.Policy, errors=(400, 404, 409, 422, 503), is_idempotent=True
+    ),
+    ("get", "/admin/lineage/{asked}"): Described(
+        answer=lineage.LineageShown, errors=(400, 404, 422, 503)
     ),
     ("get", "/admin/canary"): Described(answer=canary.CanaryOverview, errors=(503,)),
     ("post", "/admin/policies/{version}/canary"): Described(

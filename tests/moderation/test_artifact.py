@@ -8,6 +8,7 @@ import pytest
 from feedback.errors import Refused
 from moderation import artifact
 from moderation.classifier import Classifier
+from moderation.manifest import MANIFEST, read_manifest
 from tests.moderation.made import PROBES, write_version
 
 
@@ -26,7 +27,7 @@ def test_a_version_comes_back_as_it_was_written(
     assert loaded.model == "moderation-0001"
     before, after = classifier.score(PROBES[1]), loaded.score(PROBES[1])
     assert all(after[name] < before[name] for name in before if before[name] > 0)
-    assert artifact.read_manifest(folder).lineage == {"round": "round-0001"}
+    assert read_manifest(folder).lineage == {"round": "round-0001"}
 
 
 def test_another_digest_than_was_judged_is_refused(
@@ -54,14 +55,14 @@ def test_a_probe_that_is_scored_otherwise_here_is_refused(
     probes = json.loads((folder / artifact.PROBES).read_text())
     probes[1]["scores"]["violence"] += 0.05
     (folder / artifact.PROBES).write_text(json.dumps(probes))
-    manifest = json.loads((folder / artifact.MANIFEST).read_text())
+    manifest = json.loads((folder / MANIFEST).read_text())
     manifest["files"][artifact.PROBES] = artifact._sha256(folder / artifact.PROBES)
-    (folder / artifact.MANIFEST).write_text(json.dumps(manifest))
-    digest = artifact.read_manifest(folder).digest
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    digest = read_manifest(folder).digest
     with pytest.raises(Refused, match=r"a probe is scored 0\.050 away"):
         artifact.load(folder, digest=digest, encoder=classifier.encoder)
 
 
 def test_a_folder_without_a_manifest_is_no_version(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="holds no version"):
-        artifact.read_manifest(tmp_path)
+        read_manifest(tmp_path)

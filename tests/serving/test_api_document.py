@@ -141,6 +141,9 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
     do("post", "/admin/moderation/{version}/promote", version="moderation-0001")
     do("post", "/admin/moderation/rollback")
     do("get", "/admin/moderation")
+    for query in ("", "?forward=true", "?verify=true"):
+        do("get", "/admin/lineage/{asked}", query=query, asked="policy-0001")
+    do("get", "/admin/lineage/{asked}", query="?forward=true", asked=said)
     made = do("post", "/admin/keys", {"name": "new"})
     do("get", "/admin/keys")
     do("post", "/admin/keys/{key_id}/rotate", {"grace_s": 60}, key_id=made["id"])

@@ -21,6 +21,7 @@ from moderation.classifier import Classifier
 from moderation.dataset import Row
 from moderation.encoder import Encoder
 from moderation.evaluate import areas
+from moderation.manifest import read_manifest
 from moderation.policy import FLAG
 from moderation.settings import ModerationSettings
 from moderation.train import BENIGN_SOURCES, own_texts
@@ -39,7 +40,7 @@ def run(work: Work) -> dict[str, Any]:
     """Gather the evidence and judge; returns the report. A verdict on the same weights stands."""
     folder = work.step_folder("gate")
     candidate = work.folder / "fit" / CANDIDATE
-    digest = artifact.read_manifest(candidate).digest
+    digest = read_manifest(candidate).digest
     report_file = folder / "report.json"
     if report_file.exists():
         known: dict[str, Any] = json.loads(report_file.read_text())

@@ -19,7 +19,7 @@ from urllib.request import urlopen
 from feedback.connection import connect
 from feedback.errors import Refused
 from feedback.settings import FeedbackSettings
-from moderation import artifact
+from moderation.manifest import read_manifest
 from moderation.versions import ModerationRecord, Versions
 from serving.settings import ServingSettings
 from training.files import flush_tree, write_text
@@ -36,7 +36,7 @@ def run(work: Work, *, wait_s: float = _WAIT_S) -> dict[str, Any]:
     server would not serve it."""
     settings = ServingSettings()
     candidate = work.folder / "fit" / CANDIDATE
-    manifest = artifact.read_manifest(candidate)
+    manifest = read_manifest(candidate)
     report = json.loads((work.folder / "gate" / "report.json").read_text())
     if not report["passed"] or report["digest"] != manifest.digest:
         raise Refused(f"the gate has not passed digest {manifest.digest[:12]}")

@@ -15,7 +15,7 @@ from feedback.corrections import Correction
 from feedback.errors import Refused
 from feedback.events import Feedback, new_id
 from feedback.judgements import body_of
-from moderation import artifact
+from moderation.manifest import read_manifest
 from moderation.versions import ON_BOARD, Versions
 from serving.settings import ServingSettings
 from tests.moderation import server
@@ -86,7 +86,7 @@ def test_corrections_become_a_version_that_serves_and_can_be_rolled_back(
     assert rounds.new_corrections() == 0
 
     record = Versions(rounds.redis).live().wanted
-    manifest = artifact.read_manifest(tmp_path / "moderation" / version)
+    manifest = read_manifest(tmp_path / "moderation" / version)
     assert (record.digest, record.parent, record.round_id) == (manifest.digest, ON_BOARD, round_id)
     report = json.loads((tmp_path / "rounds" / round_id / "gate" / "report.json").read_text())
     assert report["digest"] == record.digest  # what was judged is what serves

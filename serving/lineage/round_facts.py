@@ -1,0 +1,78 @@
+"""What a round's folder tells: plan, recipe, reward model, gate, what was published."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from serving.lineage.graph import Break, Key, Node
+
+_PLAN = ("kind", "recipe", "parent", "seed", "created")
+_REWARD = (
+    *("accuracy", "accuracy_by_group", "train_rankings", "train_comparisons"),
+    *("heldout_rankings", "heldout_comparisons"),
+)
+_GATE = ("passed", "digest", "incumbent", "checks", "override")
+STEPS = ("snapshot", "reward", "ppo", "fit", "gate", "publish")
+
+
+def node(key: Key, data_dir: Path, *, digests: Mapping[str, str]) -> Node:
+    """A round. `digests`: version -> digest of what the registry says that it made."""
+    folder = data_dir / "rounds" / key.id
+    if not folder.is_dir():
+        gone = Break(node=key, what="gone", message=f"the folder of {key.id} is gone")
+        return Node(key=key, breaks=(gone,))
+    plan, report = read(folder / "round.json"), read(folder / "gate" / "report.json")
+    facts = {
+        **_some(plan, _PLAN),
+        "recipe_sha256": _sha256(folder / "recipe.json"),
+        "reward_model": _some(read(folder / "reward" / "report.json"), _REWARD) or None,
+        "gate": _some(report, _GATE) or None,
+        "published": read(folder / "publish" / "result.json"),
+        "steps_done": [step for step in STEPS if (folder / step / "DONE").exists()],
+    }
+    found = _breaks(key, plan=plan, report=report, digests=digests)
+    return Node(key=key, facts=facts, breaks=tuple(found))
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """None where there is none, or none that can be read."""
+    try:
+        found = orjson.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _breaks(
+    key: Key,
+    *,
+    plan: dict[str, Any] | None,
+    report: dict[str, Any] | None,
+    digests: Mapping[str, str],
+) -> Iterator[Break]:
+    if plan is None:
+        message = f"{key.id}: its plan, round.json, is gone or cannot be read"
+        yield Break(node=key, what="gone", message=message)
+    for version, digest in digests.items():
+        if report is None:
+            message = f"{key.id}: the gate's report on {version} is gone"
+            yield Break(node=key, what="gone", message=message)
+        elif not report.get("passed") and not report.get("override"):
+            message = f"{key.id}: the gate refused what {version} is"
+            yield Break(node=key, what="differs", message=message)
+        elif report.get("digest") != digest:
+            message = f"{key.id}: the gate judged other weights than those of {version}"
+            yield Break(node=key, what="differs", message=message)
+
+
+def _some(found: Mapping[str, Any] | None, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: found[name] for name in names if name in found} if found is not None else {}
+
+
+def _sha256(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
