@@ -202,6 +202,7 @@ def test_of_two_gateways_one_decides(
     other = start_gateway(redis_url, engine)
     publish(gateway)
     begin(gateway)
+    wait_until(lambda: other.app.state.gateway.fleet.has(NEW))
     engine.fails.add(NEW)
     for half, served in ((USERS[:15], gateway), (USERS[15:], other)):
         answers_by(served, half)
