@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ class Answer:
     text: str
     versions: frozenset[str]  # all that its header, its `model` and its fingerprint name
     is_stream: bool
+    asked: float  # monotonic seconds
+    ended: float
 
 
 class Users:
@@ -77,19 +80,19 @@ class Users:
                 await asyncio.sleep(self._pause_s)
 
     async def _ask(self, session: aiohttp.ClientSession, *, is_stream: bool) -> None:
-        body = {**self._body, "stream": is_stream}
+        body, asked = {**self._body, "stream": is_stream}, time.monotonic()
         timeout = aiohttp.ClientTimeout(total=60)
         async with session.post(self._url, json=body, timeout=timeout) as response:
             if response.status != 200:
                 self.refused.append((response.status, orjson.loads(await response.read())))
             elif is_stream:
-                await self._stream(response)
+                await self._stream(response, asked)
             else:
                 said = orjson.loads(await response.read())
                 text = said["choices"][0]["message"]["content"]
-                self._take(response, [said], text=text, is_stream=False)
+                self._take(response, [said], text=text, is_stream=False, asked=asked)
 
-    async def _stream(self, response: aiohttp.ClientResponse) -> None:
+    async def _stream(self, response: aiohttp.ClientResponse, asked: float) -> None:
         body = await self._read(response)
         lines = [line[6:] for line in body.split(b"\n\n") if line.startswith(b"data: ")]
         if not lines or lines[-1] != b"[DONE]":
@@ -97,7 +100,7 @@ class Users:
             return
         chunks = [orjson.loads(line) for line in lines[:-1]]
         pieces = [c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"]]
-        self._take(response, chunks, text="".join(pieces), is_stream=True)
+        self._take(response, chunks, text="".join(pieces), is_stream=True, asked=asked)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         body = await response.content.readany()
@@ -108,13 +111,24 @@ class Users:
             self.num_streaming -= 1
 
     def _take(
-        self, response: aiohttp.ClientResponse, said: list[Any], *, text: str, is_stream: bool
+        self,
+        response: aiohttp.ClientResponse,
+        said: list[Any],
+        *,
+        text: str,
+        is_stream: bool,
+        asked: float,
     ) -> None:
         versions = {response.headers["x-policy-version"]}
         for each in said:
             versions |= {each["model"], each["system_fingerprint"].rpartition("-")[0]}
         answer = Answer(
-            id=said[0]["id"], text=text, versions=frozenset(versions), is_stream=is_stream
+            id=said[0]["id"],
+            text=text,
+            versions=frozenset(versions),
+            is_stream=is_stream,
+            asked=asked,
+            ended=time.monotonic(),
         )
         self.answers.append(answer)
 

@@ -23,9 +23,10 @@ from tests.conftest import free_port
 
 @asynccontextmanager
 async def two_engines(
-    tmp_path: Path, tiny_model: Path, *, num_public: int
+    tmp_path: Path, tiny_model: Path, *, num_public: int, more: tuple[str, ...] = ()
 ) -> AsyncIterator[tuple[parts.Plan, list[str]]]:
-    """The plan, and the engines' URLs. The first `num_public` answer people."""
+    """The plan, and the engines' URLs. The first `num_public` answer people. `more`: names of parts that
+    start as well; the process ids of all are in ready.json."""
     pytest.importorskip("vllm", reason="no vLLM on this machine")
     folder = tmp_path / "data"
     folder.mkdir()
@@ -46,7 +47,10 @@ async def two_engines(
     )
     urls = [f"http://127.0.0.1:{each}" for each in (plan.engine_port, port)]
     supervisor = Supervisor(
-        [named["redis"], named["moderation"], engine, other, named["gateway"]],
+        [
+            *(named["redis"], named["moderation"], engine, other, named["gateway"]),
+            *(named[name] for name in more),
+        ],
         stack=plan.stack,
         environment=parts.environment(plan)
         | {
@@ -66,6 +70,7 @@ async def two_engines(
             "api_key": plan.secrets.api_key,
             "admin_key": plan.secrets.admin_key,
             "redis_url": plan.redis_url,
+            "pids": supervisor.pids(),
         }
         parts.write_private(folder / "ready.json", json.dumps(ready))
         with connect(plan.redis_url) as client:

@@ -17,6 +17,8 @@ tax           experiment C: what is forgotten, by gamma and by beta
 model         experiment D: the real model through real vLLM
 answers       its held-out prompts, answered by reference and candidate: gold, scores, KL
 best_of_n     what choosing among n answers gives
+canary        the canary's sequential test: false alarms and power
+crowd         the simulated people before it
 own_stack     a stack for one experiment
 
 may import: feedback, serving, training

@@ -62,6 +62,25 @@ def tax(seed: Seeds = _SEEDS, plot: Plot = None, as_json: AsJson = False) -> Non
 
 
 @app.command()
+def canary(
+    seed: Seeds = _SEEDS,
+    runs: Annotated[
+        int,
+        typer.Option(min=8, help="Canaries where nothing differs; a quarter where something does."),
+    ] = 2000,
+    plot: Plot = None,
+    as_json: AsJson = False,
+) -> None:
+    """The canary's sequential test on simulated people: false alarms and power, looked at all the time."""
+    from training.prove import plotting, report
+
+    plotting.check_folder(plot)
+    from training.prove import canary
+
+    report.conclude([canary.prove(seed=s, num_runs=runs, plot=plot) for s in seed], as_json=as_json)
+
+
+@app.command()
 def model(
     seed: Annotated[int, typer.Option(min=0, help="Of prompts, labelers and sampling.")] = 0,
     sets: Annotated[int, typer.Option(min=16, help="Candidate sets that the labelers rank.")] = 480,
