@@ -42,8 +42,8 @@ export class Api {
   }
 
   /** Stream an answer: `onOpen(about)` once it begins, `onText(index, text, finish)` as it comes. */
-  async chat({ messages, count, isStored, signal, onOpen, onText }) {
-    const body = { model: "policy", messages, n: count, stream: true, store: isStored };
+  async chat({ messages, count, isStored, signal, onOpen, onText, model = "policy" }) {
+    const body = { model, messages, n: count, stream: true, store: isStored };
     if (this.key) body.user = visitorOfThisBrowser();
     const response = await this.call("/v1/chat/completions", body, { signal });
     const about = (name) => response.headers.get(name);

@@ -38,7 +38,7 @@ export class Conversation {
       isStored: isTraining,
       state: "streaming", // done | stopped | broken | refused
       problem: null,
-      about: null, // {id, model, fingerprint, digest, alias}
+      about: null, // {id, model, fingerprint, digest, alias}; where two versions answer, answers have their own
       // In the order they are shown, which says nothing of the order they were made in.
       answers: shuffled(count).map((index) => ({ index, text: "", finish: null, thumb: null })),
       vote: null, // a | b | tie | bad

@@ -41,8 +41,8 @@ export function thumbs(exchange, answer, host) {
     answer.thumb = thumb === before ? null : thumb;
     show();
     answer.numThumbs = (answer.numThumbs ?? 0) + 1;
-    const body = { completion_id: exchange.about.id, index: answer.index, thumb };
-    const once = `${exchange.key}-thumb-${answer.index}-${answer.numThumbs}`;
+    const body = { completion_id: madeBy(exchange, answer).id, index: answer.index, thumb };
+    const once = `${exchange.key}-thumb-${exchange.answers.indexOf(answer)}-${answer.numThumbs}`;
     const kept = await attempt(note, async () =>
       answer.thumb === null ? host.api.retract(said) : host.api.judge("ratings", body, once),
     );
@@ -78,7 +78,7 @@ export function verdict(exchange, host) {
   const vote = async (choice) => {
     const buttons = [...box.querySelectorAll("button")];
     buttons.forEach((button) => (button.disabled = true));
-    const name = (answer) => ({ completion_id: exchange.about.id, index: answer.index });
+    const name = (answer) => ({ completion_id: madeBy(exchange, answer).id, index: answer.index });
     const body = {
       a: name(a),
       b: name(b),
@@ -115,10 +115,21 @@ function result(exchange) {
     "p",
     { class: "said", tabindex: "-1" },
     el("strong", {}, words[exchange.vote]),
-    " Both were written by ",
-    el("code", {}, exchange.about.model),
-    `, as two tries. Your vote is kept. The conversation goes on with ${goesOn}.`,
+    ...writers(exchange),
+    ` Your vote is kept. The conversation goes on with ${goesOn}.`,
   );
+}
+
+/** Who wrote A and B: one version, in two tries, or two versions that are compared. */
+function writers(exchange) {
+  const [a, b] = exchange.answers.map((answer) => el("code", {}, madeBy(exchange, answer).model));
+  if (a.textContent === b.textContent) return [" Both were written by ", a, ", as two tries."];
+  return [" A was written by ", a, ", B by ", b, "."];
+}
+
+/** What is known of the answer's making; of two versions' answers each has its own. */
+function madeBy(exchange, answer) {
+  return answer.about ?? exchange.about;
 }
 
 /** A form to write a better answer, begun with the model's own words. */
@@ -156,7 +167,7 @@ export function betterForm(exchange, host) {
       area.focus();
       return;
     }
-    const body = { parent: exchange.about.id, completion };
+    const body = { parent: madeBy(exchange, exchange.answers[better.position]).id, completion };
     better.once ??= `${exchange.key}-better-${Date.now()}`;
     if (better.sentText !== undefined && better.sentText !== completion) better.once += "+";
     better.sentText = completion;
@@ -185,14 +196,16 @@ export function about(exchange, host) {
   const details = el("details", { class: "about" }, el("summary", {}, "Which model answered?"), list);
   details.addEventListener("toggle", async () => {
     if (!details.open || list.childElementCount > 0) return;
-    const { model, alias, fingerprint, digest, id } = exchange.about;
-    row("Version", model);
-    row("Asked as", alias);
-    row("Fingerprint", fingerprint);
-    row("Digest", digest);
-    const policy = await host.api.policy(model).catch(() => null);
-    row("Trained from", policy?.parent);
-    row("Completion", exchange.isStored ? id : null);
+    const made = new Set(exchange.answers.map((answer) => madeBy(exchange, answer)));
+    for (const { model, alias, fingerprint, digest, id } of made) {
+      row("Version", model);
+      row("Asked as", alias);
+      row("Fingerprint", fingerprint);
+      row("Digest", digest);
+      const policy = await host.api.policy(model).catch(() => null);
+      row("Trained from", policy?.parent);
+      row("Completion", exchange.isStored ? id : null);
+    }
     row("You are", host.api.visitor);
   });
   return details;

@@ -4,6 +4,7 @@ import { Api, Problem } from "./api.js";
 import { Conversation, chosen } from "./conversation.js";
 import { announce, el } from "./dom.js";
 import { ExchangeView } from "./exchange.js";
+import { isToBeCompared, streamPair } from "./pair.js";
 import { explain } from "./words.js";
 
 const EXAMPLES = [
@@ -151,23 +152,29 @@ async function answer(exchange) {
 }
 
 async function stream(exchange, view, signal) {
-  const positions = new Map(exchange.answers.map((answer, position) => [answer.index, position]));
+  const { answers, isStored } = exchange;
+  const messages = conversation.messages(exchange);
+  const grow = (position, text, finish) => write(exchange, view, position, text, finish);
+  if (answers.length === 2 && isStored && (await isToBeCompared(api)))
+    return streamPair(api, exchange, { messages, isStored, signal }, grow);
+  const positions = new Map(answers.map((answer, position) => [answer.index, position]));
   await api.chat({
-    messages: conversation.messages(exchange),
-    count: exchange.answers.length,
-    isStored: exchange.isStored,
+    messages,
+    count: answers.length,
+    isStored,
     signal,
     onOpen: (about) => (exchange.about = about),
-    onText: (index, text, finish) => {
-      const position = positions.get(index);
-      const answer = exchange.answers[position];
-      answer.text += text;
-      answer.finish = finish ?? answer.finish;
-      if (text) view.grow(position);
-      conversation.touch();
-      requestAnimationFrame(() => keepUp(view));
-    },
+    onText: (index, text, finish) => grow(positions.get(index), text, finish),
   });
+}
+
+function write(exchange, view, position, text, finish) {
+  const answer = exchange.answers[position];
+  answer.text += text;
+  answer.finish = finish ?? answer.finish;
+  if (text) view.grow(position);
+  conversation.touch();
+  requestAnimationFrame(() => keepUp(view));
 }
 
 function fail(exchange, error) {
