@@ -74,6 +74,8 @@ class Watch:
     async def _forever(self) -> None:
         while True:
             await asyncio.sleep(_EVERY_S)
+            if not self._gateway.refresher.has_redis:
+                continue  # it has been said, and nothing can be counted or decided
             try:
                 await self.look()
             except (HoneError, redis.RedisError, OSError) as error:

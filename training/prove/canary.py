@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from serving.canary.figures import Bad
 from training.prove import plotting
 from training.prove.crowd import LIMITS, Run, World, run
 from training.prove.report import Mark, Proof, Row, at_least, at_most
@@ -26,7 +27,7 @@ NULLS = (
 )
 WIN_RATES = (0.2, 0.3, 0.4, 0.6, 0.7, 0.8)
 # What the canary does to whom it answers, where production does it to the first share of people.
-HARMS = (
+HARMS: tuple[tuple[str, Bad, tuple[float, float]], ...] = (
     ("every answer fails", "errors", (0.0, 1.0)),
     ("half of the people meet an error", "errors", (0.02, 0.5)),
     ("one in five is flagged, not one in twenty", "flags", (0.05, 0.2)),
@@ -108,7 +109,7 @@ def _naive_within(runs: Sequence[Run], people: int) -> float:
     )
 
 
-def _wrong(effect: tuple[float, list[Run]]) -> float:
+def _wrong(effect: tuple[float, Sequence[Run]]) -> float:
     rate, runs = effect
     right = "promote" if rate > 0.5 else "roll_back"
     return sum(run.action not in (None, right) for run in runs) / len(runs)
