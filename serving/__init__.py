@@ -52,6 +52,7 @@ lineage/         from an answer to the judgements behind its weights, and back
 playground/      the chat page at /
 oversight/       what an operator sees and does: reads and actions, as JSON and for the console
 console/         the operator's pages at /console
+recovery/        the registry made anew from the folders, where Redis was lost
 stack/           `hone up`: every part of it on this machine, in one terminal
 in_vllm/         what runs inside vLLM's server
 schemas/         /openapi.json, and the shapes in it

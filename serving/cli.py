@@ -20,7 +20,7 @@ from serving.commands import label as label_commands
 from serving.commands import lineage as lineage_commands
 from serving.commands import log as log_commands
 from serving.commands import moderation as moderation_commands
-from serving.commands import policies as policy_commands
+from serving.commands import recover as recover_commands
 from serving.commands import snapshots as snapshot_commands
 from serving.commands.options import AsJson, DataDir, Port
 from serving.webhooks import commands as webhook_commands
@@ -35,7 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(key_commands.app, name="keys")
 app.add_typer(log_commands.app, name="log")
-app.add_typer(policy_commands.app, name="policies")
+app.add_typer(recover_commands.app, name="policies")
 app.add_typer(label_commands.app, name="label")
 app.add_typer(snapshot_commands.app, name="snapshot")
 app.add_typer(webhook_commands.app, name="webhooks")

@@ -10,6 +10,7 @@ lineage   `hone lineage`
 log       `hone log …`
 guidelines  `hone label guidelines`
 policies  `hone policies …`
+recover   `hone policies recover`, added to them
 snapshots  `hone snapshot …`
 data      `hone export`, `hone import`
 label_stats  `hone label stats`

@@ -1,0 +1,94 @@
+"""Recovery on Redis: what it has is read, the plan is made, and written in one step that a change meanwhile undoes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+import redis
+
+from feedback import keys
+from feedback.errors import Conflict
+from feedback.settings import FeedbackSettings
+from moderation.versions import ON_BOARD, ModerationRecord, Versions
+from serving.lineage.versions import Record
+from serving.recovery import found, plan, told
+from serving.recovery.found import Counted
+from serving.recovery.plan import Group, Plan, Registered
+from serving.registry import PREVIOUS, PRODUCTION, PolicyRecord, Registry
+
+_SEQUENCES: Mapping[Counted, str] = {
+    "policy": keys.POLICY_SEQ,
+    "moderation": keys.MODERATION_SEQ,
+    "round": keys.ROUND_SEQ,
+}
+_ALIASES: Mapping[Group, str] = {"policy": keys.ALIASES, "moderation": keys.MODERATION_ALIASES}
+_WATCHED = (
+    *(keys.POLICIES, keys.MODERATION_VERSIONS, keys.ROLLOUT, keys.CANARY),
+    *(*_SEQUENCES.values(), *_ALIASES.values()),
+)
+
+
+def prepare(
+    client: redis.Redis,
+    data_dir: Path,
+    settings: FeedbackSettings,
+    *,
+    chosen: Mapping[Group, str | None],
+) -> Plan:
+    """What recovery would write. Hashes every version; raises what `plan.make` raises, and OSError."""
+    disk = found.look(data_dir, now=time.time())
+    return plan.make(disk, told.ask(client, settings), registered(client), chosen=chosen)
+
+
+def carry_out(
+    client: redis.Redis,
+    data_dir: Path,
+    settings: FeedbackSettings,
+    *,
+    chosen: Mapping[Group, str | None],
+) -> Plan:
+    """Make the registry anew. Repeating is harmless. Raises what `prepare` raises, and Conflict where
+    somebody else writes at the same time."""
+    with client.pipeline(transaction=True) as pipe:
+        pipe.watch(*_WATCHED)  # type: ignore[no-untyped-call]  # of redis-py
+        made = prepare(client, data_dir, settings, chosen=chosen)
+        pipe.multi()
+        for record in made.records:
+            pipe.hset(_key_of(record), record.version, json.dumps(asdict(record)))
+        for kind, number in made.counters.items():
+            if number:
+                pipe.set(_SEQUENCES[kind], number)
+        for group, aliases in made.aliases.items():
+            for name, version in aliases.items():
+                pipe.hset(_ALIASES[group], name, version)
+        pipe.publish(keys.LIVE_CHANNEL, "recovered")
+        try:
+            pipe.execute()
+        except redis.WatchError:
+            raise Conflict("the registry was changed meanwhile; look, and recover again") from None
+    return made
+
+
+def registered(client: redis.Redis) -> Registered:
+    """What Redis has now."""
+    live, classifiers = Registry(client).snapshot(), Versions(client).live()
+    made: dict[str, Record] = {v: r for v, r in classifiers.versions.items() if v != ON_BOARD}
+    of_moderation = {PRODUCTION: classifiers.production}
+    if classifiers.previous is not None:
+        of_moderation[PREVIOUS] = classifiers.previous
+    values = cast("list[bytes | None]", client.mget(*_SEQUENCES.values()))
+    return Registered(
+        records={**live.policies, **made},
+        aliases={"policy": live.aliases, "moderation": of_moderation},
+        counters={kind: int(value or 0) for kind, value in zip(_SEQUENCES, values, strict=True)},
+        is_changing=live.rollout is not None or live.canary is not None,
+    )
+
+
+def _key_of(record: PolicyRecord | ModerationRecord) -> str:
+    return keys.POLICIES if isinstance(record, PolicyRecord) else keys.MODERATION_VERSIONS

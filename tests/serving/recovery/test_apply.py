@@ -1,0 +1,219 @@
+"""Redis is emptied, and the registry is what it was: on a real Redis and real folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import redis
+from typer.testing import CliRunner
+
+from feedback import eventlog, keys
+from feedback.archive.archiver import Archiver
+from feedback.connection import connect
+from feedback.errors import Conflict, HoneError
+from feedback.events import RoundChanged, audit, new_id
+from feedback.settings import FeedbackSettings
+from feedback.snapshots.files import sha256_of
+from moderation.manifest import MANIFEST, Manifest
+from moderation.versions import ModerationRecord, Versions
+from serving.cli import app
+from serving.recovery import apply
+from serving.recovery.plan import NeedsProduction
+from serving.registry import Registry
+from tests.feedback.archive import logs
+from tests.serving.lineage.system import opened, publish, write_round
+
+
+@pytest.fixture
+def client(redis_url: str) -> redis.Redis:
+    return connect(redis_url)
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path) -> FeedbackSettings:
+    return logs.settings(redis_url, tmp_path)
+
+
+def ended(client: redis.Redis, round_id: str) -> None:
+    """As the worker writes it."""
+    event = RoundChanged(
+        id=new_id("rnd_"), created=1.0, round_id=round_id, what="finished", detail={}
+    )
+    eventlog.append(client, event)
+
+
+def publish_classifier(data_dir: Path, client: redis.Redis, round_id: str) -> ModerationRecord:
+    versions = Versions(client)
+    version = versions.next()
+    folder = data_dir / "moderation" / version
+    folder.mkdir(parents=True)
+    (folder / "heads.npz").write_bytes(version.encode())
+    manifest = Manifest(
+        version=version,
+        parent="moderation-0000",
+        created=5.0,
+        files={"heads.npz": sha256_of(folder / "heads.npz")},
+        lineage={"round": round_id},
+    )
+    (folder / MANIFEST).write_text(json.dumps(asdict(manifest)))
+    round_dir = write_round(data_dir, round_id, parent="moderation-0000", rows={})
+    (round_dir / "gate").mkdir()
+    report = {"passed": True, "digest": manifest.digest, "checks": []}
+    (round_dir / "gate" / "report.json").write_text(json.dumps(report))
+    record = ModerationRecord(
+        version=version,
+        path=str(folder.resolve()),
+        digest=manifest.digest,
+        parent="moderation-0000",
+        round_id=round_id,
+        created=5.0,
+    )
+    versions.add(record)
+    versions.promote(version)
+    return record
+
+
+def state(client: redis.Redis) -> tuple[object, ...]:
+    """The registry, but for when the base was registered."""
+    live, classifiers = Registry(client).snapshot(), Versions(client).live()
+    records = {v: asdict(r) for v, r in live.policies.items()}
+    records["policy-0000"].pop("created")
+    return records, live.aliases, classifiers
+
+
+def three_rounds(client: redis.Redis, data_dir: Path) -> None:
+    """Two of the policy, one of moderation; a number was taken and never used, a round never ended."""
+    registry = opened(client, data_dir)
+    publish(data_dir, registry, "round-0001")
+    publish(data_dir, registry, "round-0002", parent="policy-0001")
+    publish_classifier(data_dir, client, "round-0003")
+    taken = write_round(data_dir, "round-0004", parent="policy-0002", rows={}) / "publish"
+    taken.mkdir()
+    (taken / "version").write_text(registry.next_version())
+    client.set(keys.ROUND_SEQ, 4)
+
+
+def test_after_everything_in_redis_is_lost_the_registry_is_the_same_and_numbers_go_on(
+    client: redis.Redis, settings: FeedbackSettings, tmp_path: Path
+) -> None:
+    three_rounds(client, tmp_path)
+    before = state(client)
+    client.flushall()
+    for chosen in ({}, {"policy": "policy-0002"}):
+        with pytest.raises(NeedsProduction):
+            apply.carry_out(client, tmp_path, settings, chosen=chosen)
+    assert client.dbsize() == 0
+    chosen = {"policy": "policy-0002", "moderation": "moderation-0001"}
+    apply.carry_out(client, tmp_path, settings, chosen=chosen)
+    records, aliases, classifiers = before
+    assert state(client) == (records, aliases, classifiers)
+    apply.carry_out(client, tmp_path, settings, chosen=chosen)  # again
+    assert state(client) == before
+    assert Registry(client).next_version() == "policy-0004"
+    assert Versions(client).next() == "moderation-0002"
+    assert client.incr(keys.ROUND_SEQ) == 5
+
+
+def test_where_the_log_survives_it_says_what_was_live_rollbacks_too(
+    client: redis.Redis, settings: FeedbackSettings, tmp_path: Path
+) -> None:
+    three_rounds(client, tmp_path)
+    for number in (1, 2, 3):
+        ended(client, f"round-{number:04d}")
+    Registry(client).promote("policy-0001")
+    eventlog.append(client, audit("key_1", "rollback", version="policy-0001"))
+    (tmp_path / "rounds" / "round-0003" / "publish").mkdir()
+    result = {"version": "moderation-0001", "promoted": 5.0}
+    (tmp_path / "rounds" / "round-0003" / "publish" / "result.json").write_text(json.dumps(result))
+    before = state(client)
+    client.delete(keys.POLICIES, keys.ALIASES, keys.POLICY_SEQ)
+    client.delete(keys.MODERATION_VERSIONS, keys.MODERATION_ALIASES, keys.MODERATION_SEQ)
+    Registry(client).ensure_base(
+        str(tmp_path / "models" / "tiny"),
+        before[0]["policy-0000"]["digest"],  # type: ignore[index]
+    )  # a gateway came first
+    apply.carry_out(client, tmp_path, settings, chosen={})
+    assert state(client) == before
+
+
+def test_numbers_that_only_an_archive_remembers_are_not_given_out_again(
+    client: redis.Redis, settings: FeedbackSettings, tmp_path: Path
+) -> None:
+    opened(client, tmp_path)
+    eventlog.append(client, audit("key_1", "promote", version="policy-0041"))
+    archiver: Archiver = logs.archiver(client, settings)
+    assert archiver.run().num_events == 1
+    client.flushall()
+    apply.carry_out(client, tmp_path, settings, chosen={})
+    assert Registry(client).next_version() == "policy-0042"
+
+
+def test_what_is_broken_or_was_refused_is_left_out_and_its_number_too(
+    client: redis.Redis, settings: FeedbackSettings, tmp_path: Path
+) -> None:
+    registry = opened(client, tmp_path)
+    publish(tmp_path, registry, "round-0001")
+    publish(tmp_path, registry, "round-0002", passed=False)
+    broken = publish(tmp_path, registry, "round-0003")
+    half = publish(tmp_path, registry, "round-0004")
+    (Path(broken.path) / "adapter_model.safetensors").write_bytes(b"")
+    (Path(half.path) / "policy.json").unlink()
+    (tmp_path / "policies" / ".policy-0005.partial").mkdir()
+    shutil.rmtree(tmp_path / "rounds" / "round-0001")  # the folder's own checks say that it passed
+    client.flushall()
+    plan = apply.carry_out(client, tmp_path, settings, chosen={"policy": "policy-0001"})
+    assert {each.version for each in plan.left_out} == {
+        "policy-0002",
+        "policy-0003",
+        "policy-0004",
+    }
+    assert set(Registry(client).policies()) == {"policy-0000", "policy-0001"}
+    assert Registry(client).next_version() == "policy-0006"
+
+
+def test_nothing_is_written_where_another_one_writes_meanwhile(
+    client: redis.Redis, settings: FeedbackSettings, tmp_path: Path
+) -> None:
+    """The other one writes while recovery reads: it waits at a pipe in a folder until that is done."""
+    publish(tmp_path, opened(client, tmp_path), "round-0001")
+    pipe = tmp_path / "rounds" / "round-0001" / "publish" / "version"
+    pipe.unlink()
+    os.mkfifo(pipe)
+    client.flushall()
+
+    def write() -> None:
+        with pipe.open("w") as end:  # opens when recovery reads
+            client.set(keys.POLICY_SEQ, 7)
+            end.write("policy-0001")
+
+    other = threading.Thread(target=write, daemon=True)
+    other.start()
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        apply.carry_out(client, tmp_path, settings, chosen={"policy": "policy-0001"})
+    other.join(10)
+    assert client.keys() == [keys.POLICY_SEQ.encode()]
+
+
+def test_the_command_asks_for_what_nobody_knows_and_with_yes_refuses(
+    client: redis.Redis, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HONE_FEEDBACK_REDIS_URL", redis_url)
+    three_rounds(client, tmp_path)
+    client.flushall()
+    hone, command = CliRunner(), ["policies", "recover", "--data", str(tmp_path)]
+    refused = hone.invoke(app, [*command, "--yes"])
+    assert isinstance(refused.exception, HoneError)
+    assert "--production VERSION" in refused.exception.message
+    assert client.dbsize() == 0
+    done = hone.invoke(app, command, input="\n\ny\n")
+    assert done.exit_code == 0, done.output
+    assert "numbers go on after policy-0003, moderation-0001, round-0004" in done.stdout
+    assert Registry(client).aliases() == {"production": "policy-0002", "previous": "policy-0001"}
+    again = hone.invoke(app, [*command, "--yes", "--json"])
+    assert json.loads(again.stdout)["versions"] == []
