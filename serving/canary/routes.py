@@ -54,7 +54,7 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
     async def get_canary(request: Request) -> dict[str, Any]:
         """The canary that runs, what was counted, what the tests say; and those before it."""
         await gateway().identify(request, *VIEWERS)
-        return await asyncio.to_thread(_overview, gateway())
+        return await asyncio.to_thread(overview, gateway())
 
     @router.post("/policies/{version}/canary")
     async def begin_canary(version: str, wanted: NewCanary, request: Request) -> dict[str, Any]:
@@ -80,7 +80,8 @@ def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
     return router
 
 
-def _overview(gateway: Gateway) -> dict[str, Any]:
+def overview(gateway: Gateway) -> dict[str, Any]:
+    """The canary that runs, what was counted, what the tests say; and those before it."""
     running = gateway.canaries.running()
     history = gateway.canaries.history()[:_HISTORY]
     if running is None:

@@ -57,8 +57,8 @@ redis.call('PUBLISH', KEYS[2], 'canary')
 return 1
 """
 
-# KEYS: canary, canaries, aliases, channel, audits due, figures, lease. ARGV: canary's id, record, 1 to promote,
-# version, incumbent, audit's id, audit, owner of the lease ("": an operator, who needs none).
+# KEYS: canary, canaries, aliases, channel, audits due, figures, lease, since. ARGV: canary's id, record, 1 to
+# promote, version, incumbent, audit's id, audit, owner of the lease ("": an operator, who needs none), now.
 _END = """
 local ended = redis.call('HGET', KEYS[2], ARGV[1])
 if ended then return {'ended', ended} end
@@ -71,6 +71,7 @@ if ARGV[3] == '1' then
   if now == ARGV[5] then
     redis.call('HSET', KEYS[3], 'previous', now)
     redis.call('HSET', KEYS[3], 'production', ARGV[4])
+    redis.call('SET', KEYS[8], ARGV[9])
   end
 end
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
@@ -228,12 +229,20 @@ class Canaries:
         change = _audit(canary, what, actor, reason, outcome=outcome, verdict=verdict)
         names = (
             *(keys.CANARY, keys.CANARIES, keys.ALIASES, keys.LIVE_CHANNEL, keys.AUDITS_DUE),
-            *(keys.CANARY_FIGURES, keys.CANARY_LEASE),
+            *(keys.CANARY_FIGURES, keys.CANARY_LEASE, keys.LIVE_SINCE),
         )
         promotes = "1" if outcome == "promoted" else "0"
         versions = (canary.version, canary.incumbent)
         answer, *found = self._eval(
-            _END, names, canary.id, dump(ended), promotes, *versions, *change, owner
+            _END,
+            names,
+            canary.id,
+            dump(ended),
+            promotes,
+            *versions,
+            *change,
+            owner,
+            str(ended.ended),
         )
         if answer == b"moved":
             raise Conflict("another version went into production meanwhile; nothing was promoted")

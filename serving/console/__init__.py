@@ -10,6 +10,7 @@ router    all of its routes
 overview  /console: what serves, what learns, what waits
 policies  /console/policies: versions, and which came from which
 policy    /console/policies/…: gate, curves, answers beside its parent's, card
+canary    /console/canary: two versions side by side, what the tests say, hold and abort
 rewards   /console/rewards: how well reward models judge
 labeling  /console/labeling: agreement, trust, conduct
 runs      /console/runs: rounds with steps, curves, logs

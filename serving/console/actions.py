@@ -35,39 +35,45 @@ def build_router(gateway: Callable[[], Gateway], operators: Operators) -> APIRou
         await roll_back(
             gateway(),
             actor=operator.key.id,
-            reason=_reason(form),
-            production=_text(form, "production") or None,
+            reason=reason_of(form),
+            production=text_of(form, "production") or None,
         )
         return see("/console?done=rolled-back")
 
     @router.post("/console/policies/{version}/promote")
     async def promote_now(version: str, request: Request) -> Response:
         operator, form = await operators.changing(request)
-        await promote(gateway(), version, actor=operator.key.id, reason=_reason(form))
+        await promote(
+            gateway(),
+            version,
+            actor=operator.key.id,
+            reason=reason_of(form),
+            override=text_of(form, "override") or None,
+        )
         return see(f"/console/policies/{version}?done=promoted")
 
     @router.post("/console/learning/pause")
     async def pause(request: Request) -> Response:
         operator, form = await operators.changing(request)
-        await learning.pause(gateway(), actor=operator.key.id, reason=_reason(form))
+        await learning.pause(gateway(), actor=operator.key.id, reason=reason_of(form))
         return see("/console?done=paused")
 
     @router.post("/console/learning/resume")
     async def resume(request: Request) -> Response:
         operator, form = await operators.changing(request)
-        await learning.resume(gateway(), actor=operator.key.id, reason=_text(form, "reason"))
+        await learning.resume(gateway(), actor=operator.key.id, reason=text_of(form, "reason"))
         return see("/console?done=resumed")
 
     @router.post("/console/runs")
     async def start(request: Request) -> Response:
         operator, form = await operators.changing(request)
-        recipe = _text(form, "recipe") or None
+        recipe = text_of(form, "recipe") or None
         if recipe is not None and not _RECIPE.fullmatch(recipe):
             raise Unprocessable(
                 "a recipe is a name like cpu-demo: small letters, digits, - and _", param="recipe"
             )
-        reason = _text(form, "reason")
-        kind = "moderation" if _text(form, "kind") == "moderation" else "policy"
+        reason = text_of(form, "reason")
+        kind = "moderation" if text_of(form, "kind") == "moderation" else "policy"
         await rounds.request(
             gateway(), actor=operator.key.id, kind=kind, recipe=recipe, reason=reason
         )
@@ -76,18 +82,19 @@ def build_router(gateway: Callable[[], Gateway], operators: Operators) -> APIRou
     @router.post("/console/runs/{round_id}/cancel")
     async def cancel(round_id: str, request: Request) -> Response:
         operator, form = await operators.changing(request)
-        await rounds.cancel(gateway(), round_id, actor=operator.key.id, reason=_reason(form))
+        await rounds.cancel(gateway(), round_id, actor=operator.key.id, reason=reason_of(form))
         return see(f"/console/runs/{round_id}?done=cancelled")
 
     return router
 
 
-def _reason(form: FormData) -> str:
+def reason_of(form: FormData) -> str:
     """Raises Unprocessable where none is given."""
-    if not (reason := _text(form, "reason")):
+    if not (reason := text_of(form, "reason")):
         raise Unprocessable("say why: the reason stays in the audit log", param="reason")
     return reason
 
 
-def _text(form: FormData, name: str) -> str:
+def text_of(form: FormData, name: str) -> str:
+    """A field of a form, not longer than what the API takes."""
     return str(form.get(name, "")).strip()[:_MAX_REASON]

@@ -51,7 +51,7 @@ def drawn(backlog: Mapping[str, Any]) -> Hours:
             width=round(step * 0.72, 1),
             height=round(room * count / top, 1),
             note=f"{moment(hour['began'])}: {count}",
-            label=moment(hour["began"])[-5:] if number % 6 == 5 else "",
+            label=moment(hour["began"])[-5:] if number % 6 == 2 else "",
             is_now=number == len(counts) - 1,
         )
         for number, (hour, count) in enumerate(zip(backlog["hours"], counts, strict=True))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from serving.console.words import figure
 
-WIDTH, HEIGHT = 400, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 16, 12, 30
+WIDTH, HEIGHT = 400, 214
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 16, 12, 44
 _TICKS = 4
 _ROWS_SHOWN = 12  # of the table that says the same
 
@@ -184,7 +184,8 @@ def diagonal(
     found = _finite(marks)
     if not found:
         return None
-    frame = _Frame([low, 1.0], [0.0 if min(y for _, y in found) < low else low, 1.0])
+    least = min(low, *(y for _, y in found))
+    frame = _Frame([low, 1.0], [math.floor(10 * least) / 10, 1.0])
     notes = [
         f"{x_name} {figure(x)}: {y_name} {figure(y)}, {size:,} comparisons"
         for (x, y), size in zip(found, sizes, strict=True)

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from serving.console import (
     actions,
     audit,
+    canary,
     configuration,
     engines,
     labeling,
@@ -32,7 +33,18 @@ def build_router(gateway: Callable[[], Gateway], settings: ServingSettings) -> A
     router = APIRouter()
     router.include_router(sessions.build_router(operators))
     for screen in (
-        *(overview, policies, policy, rewards, labeling, runs, engines, audit, configuration),
+        *(
+            overview,
+            policies,
+            policy,
+            canary,
+            rewards,
+            labeling,
+            runs,
+            engines,
+            audit,
+            configuration,
+        ),
         actions,
     ):
         router.include_router(screen.build_router(gateway, operators))

@@ -26,6 +26,9 @@ DONE = {
     "paused": "Learning is paused: no round starts.",
     "resumed": "Learning goes on: rounds may start.",
     "requested": "A round was asked for; it starts when none is under way.",
+    "canary-begun": "The canary answers its share of the people.",
+    "canary-held": "The canary goes on until you decide; harm still ends it.",
+    "canary-aborted": "The canary is over: production answers everybody.",
     "cancelled": "The round is being cancelled.",
 }
 

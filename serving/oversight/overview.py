@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from serving import health
+from serving.canary.watch import judge, so_far
 from serving.oversight import backlog, gates, learning, rounds
 from serving.oversight.round_files import RoundFiles
 from serving.refresh import AWAY
-from serving.registry import CANARY, PREVIOUS, PRODUCTION, PolicyRecord
+from serving.registry import CANARY, PREVIOUS, PRODUCTION, Live, PolicyRecord
 
 if TYPE_CHECKING:
     from serving.gateway import Gateway
@@ -25,13 +26,13 @@ async def read(gateway: Gateway) -> dict[str, Any]:
     try:
         kept = await asyncio.to_thread(_kept, gateway)
     except AWAY:
-        kept = {"learning": None, "backlog": None, "round": None, "gate": None}
+        kept = dict.fromkeys(("learning", "backlog", "round", "gate", "verdict"))
     return {
         "object": "overview",
         "production": _version(live.resolve(PRODUCTION)),
         "since": live.production_since or gateway.refresher.production_since,
         "previous": _version(live.policies.get(live.aliases.get(PREVIOUS, ""))),
-        "canary": _version(live.policies.get(live.aliases.get(CANARY, ""))),
+        "canary": _canary(live, kept.pop("verdict")),
         "rollout": live.rollout.version if live.rollout is not None else None,
         "engines": {
             "reachable": sum(member.is_reachable for member in members),
@@ -51,6 +52,7 @@ def _kept(gateway: Gateway) -> dict[str, Any]:
     newest = found["data"][0] if found["data"] else None
     number = rounds.number(newest["round_id"]) if newest else 0
     return {
+        "verdict": _verdict(gateway),
         "learning": learning.read(client),
         "backlog": backlog.read(
             client,
@@ -73,6 +75,25 @@ async def _troubles(gateway: Gateway) -> list[str]:
         f"{member.url}: {member.error}" for member in gateway.fleet.members if member.error
     ]
     return [*reasons, *notes, *of_engines][:_TROUBLES_SHOWN]
+
+
+def _verdict(gateway: Gateway) -> dict[str, Any] | None:
+    running = gateway.canaries.running()
+    if running is None:
+        return None
+    return judge(running, so_far(gateway.canaries, running)).shown()
+
+
+def _canary(live: Live, verdict: dict[str, Any] | None) -> dict[str, Any] | None:
+    shown = _version(live.policies.get(live.aliases.get(CANARY, "")))
+    if shown is None:
+        return None
+    running = live.canary
+    return shown | {
+        "share": running.share if running is not None else None,
+        "status": running.status if running is not None else None,
+        "verdict": {name: verdict[name] for name in ("action", "reason")} if verdict else None,
+    }
 
 
 def _version(record: PolicyRecord | None) -> dict[str, Any] | None:
