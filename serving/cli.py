@@ -21,6 +21,8 @@ from serving.commands import lineage as lineage_commands
 from serving.commands import log as log_commands
 from serving.commands import moderation as moderation_commands
 from serving.commands import recover as recover_commands
+from serving.commands import oversight
+from serving.commands import policies as policy_commands
 from serving.commands import snapshots as snapshot_commands
 from serving.commands.options import AsJson, DataDir, Port
 from serving.webhooks import commands as webhook_commands
@@ -45,6 +47,9 @@ app.command()(data_commands.export)
 app.command("import")(data_commands.import_)
 app.command()(erase_commands.erase)
 app.command()(lineage_commands.lineage)
+app.command()(oversight.status)
+app.command()(oversight.engines)
+app.command()(oversight.audit)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import typer
 
 from serving.bench.commands import app as bench_app
 from serving.cli import app, main
-from serving.commands.options import AsJson, DataDir, Yes, ready, redis_of
+from serving.commands.options import AsJson, DataDir, Yes, log_change, ready, redis_of
 from training import train_commands
 from training.bench import commands as bench_commands
 from training.evaluation import commands as evaluation_commands
@@ -136,22 +136,27 @@ def retry(round_id: str, data: DataDir = _HERE) -> None:
 
 
 @rounds_app.command()
-def pause(data: DataDir = _HERE) -> None:
+def pause(
+    data: DataDir = _HERE,
+    reason: Annotated[str, typer.Option(help="Kept in the audit log.")] = "",
+) -> None:
     """No round starts until `resume`; one under way goes on."""
-    from feedback import keys
+    from serving.oversight import learning
 
     with redis_of(data) as client:
-        client.set(keys.LEARNING_PAUSED, "1")
+        learning.set_paused(client, by="the command line", reason=reason)
+        log_change(client, "learning.pause", reason=reason)
     typer.echo("learning is paused")
 
 
 @rounds_app.command()
 def resume(data: DataDir = _HERE) -> None:
     """Let rounds start again."""
-    from feedback import keys
+    from serving.oversight import learning
 
     with redis_of(data) as client:
-        client.delete(keys.LEARNING_PAUSED)
+        learning.set_resumed(client)
+        log_change(client, "learning.resume")
     typer.echo("rounds start again")
 
 

@@ -47,6 +47,8 @@ def judged(
     """
     known = {r.labeler for r in train if r.labeler}
     places = [i for i, r in enumerate(heldout) if r.labeler]
+    sizes = sorted({len(r.ranks) for r in heldout})
+    by_k = {str(k): [i for i, r in enumerate(heldout) if len(r.ranks) == k] for k in sizes}
     groups = {
         "labelers_in_train": [i for i in places if heldout[i].labeler in known],
         "labelers_not_in_train": [i for i in places if heldout[i].labeler not in known],
@@ -57,6 +59,7 @@ def judged(
         "accuracy": asdict(accuracy(scores, heldout)),
         "accuracy_by_group": _by(groups, scores, heldout),
         "accuracy_by_labeler": _by(labelers, scores, heldout),
+        "accuracy_by_k": _by(by_k, scores, heldout),
         "calibration": _calibration(scores, heldout),
     }
 
@@ -97,6 +100,22 @@ def calibration(margins_M: Floats) -> Calibration:
     )
 
 
+def reliability(margins_M: Floats) -> list[dict[str, float]]:
+    """How often it was right where it was so sure: a row for each bin of confidence that holds something."""
+    confidence_M, right_M, bins_M = _binned(margins_M)
+    rows = []
+    for number in np.unique(bins_M):
+        here_M = bins_M == number
+        rows.append(
+            {
+                "confidence": float(confidence_M[here_M].mean()),
+                "share_right": float(right_M[here_M].mean()),
+                "num_comparisons": int(here_M.sum()),
+            }
+        )
+    return rows
+
+
 def counted(train: Usable, heldout: Usable) -> dict[str, Any]:
     """What there was to learn from and to judge by, and what was not."""
     counts: dict[str, Any] = {}
@@ -129,16 +148,25 @@ def _calibration(
     scores: Iterable[Sequence[float]], rankings: Sequence[Ranking]
 ) -> dict[str, float] | None:
     found = [margins(s, r) for s, r in zip(scores, rankings, strict=True)]
-    return asdict(calibration(np.concatenate(found))) if found else None
+    if not found:
+        return None
+    margins_M = np.concatenate(found)
+    return asdict(calibration(margins_M)) | {"bins": reliability(margins_M)}
 
 
 def _expected_error(margins_M: Floats) -> float:
     """Each comparison as the model sees it: its confidence in the favourite, and whether that one won."""
+    confidence_M, right_M, bins_M = _binned(margins_M)
+    gaps = np.bincount(bins_M, weights=right_M - confidence_M, minlength=_BINS)
+    return float(np.abs(gaps).sum() / len(margins_M))
+
+
+def _binned(margins_M: Floats) -> tuple[Floats, Floats, Any]:
+    """Confidence in the favourite, whether that one won, and the bin of the confidence."""
     confidence_M = _sigmoid(np.abs(margins_M))
     right_M = (margins_M > 0) + 0.5 * (margins_M == 0)
     bins_M = np.minimum((confidence_M - 0.5) * 2 * _BINS, _BINS - 1).astype(int)
-    gaps = np.bincount(bins_M, weights=right_M - confidence_M, minlength=_BINS)
-    return float(np.abs(gaps).sum() / len(margins_M))
+    return confidence_M, right_M, bins_M
 
 
 def _temperature(margins_M: Floats) -> float:

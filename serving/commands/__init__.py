@@ -12,6 +12,7 @@ guidelines  `hone label guidelines`
 policies  `hone policies …`
 recover   `hone policies recover`, added to them
 snapshots  `hone snapshot …`
+oversight  `hone status`, `hone engines`, `hone audit`
 data      `hone export`, `hone import`
 label_stats  `hone label stats`
 

@@ -80,7 +80,7 @@ def _lanes(rows: Sequence[Mapping[str, Any]], on_line: set[str]) -> dict[str, in
         version, lane = row["version"], 0
         if version not in on_line:
             lane = lanes.get(row["parent"], 0)
-            later = set(parents[number:])
+            later = {parent for parent in parents[number:] if parent is not None}
             if lane == 0 or last[lane] != row["parent"]:
                 lane = next(n for n in count(1) if last.get(n) not in later)
         lanes[version] = lane

@@ -112,8 +112,8 @@ def _reliability(report: Mapping[str, Any]) -> plots.Plot | None:
     return plots.diagonal(
         [(found["confidence"], found["share_right"]) for found in kept],
         sizes=[found["num_comparisons"] for found in kept],
-        x_name="said",
-        y_name="right",
+        x_name="confidence",
+        y_name="share right",
         low=0.5,
     )
 
