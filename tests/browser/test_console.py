@@ -26,11 +26,11 @@ from tests.serving.test_admin import promote, publish, served_by
 # Pictures of what an operator sees are kept where this names a folder.
 SHOTS = os.environ.get("HONE_BROWSER_SHOTS")
 PHONE = {"width": 390, "height": 844}
-MODES: list[tuple[str, dict[str, Any]]] = [
-    ("desk", {}),
-    ("phone", {"viewport": PHONE}),
-    ("dark", {"color_scheme": "dark"}),
-    ("dark-phone", {"viewport": PHONE, "color_scheme": "dark"}),
+MODES = [
+    pytest.param("desk", {}, id="desk"),
+    pytest.param("phone", {"viewport": PHONE}, id="phone", marks=pytest.mark.slow),
+    pytest.param("dark", {"color_scheme": "dark"}, id="dark", marks=pytest.mark.slow),
+    pytest.param("dark-phone", {"viewport": PHONE, "color_scheme": "dark"}, id="dark-phone"),
 ]
 
 
