@@ -143,7 +143,7 @@ def _run(wish: Wish) -> Report:
     measured = suite.run(wish, show=_progress())
     made = report.Report(
         made=time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        command=shlex.join(["hone", *sys.argv[1:]]),
+        command=_command(sys.argv[1:]),
         baseline=wish.baseline,
         seed=wish.seed,
         count=wish.count,
@@ -159,6 +159,16 @@ def _run(wish: Wish) -> Report:
     files.write_text(wish.out / "report.md", report.as_markdown(made))
     files.write_text(wish.out / "report.html", page.render(made, measured.samples))
     return made
+
+
+def _command(words: Sequence[str]) -> str:
+    """To give again; an API key is nobody's to read in a report."""
+    shown = [
+        "…" if before == "--key" else word
+        for before, word in zip(["", *words], words, strict=False)
+    ]
+    shown = ["--key=…" if word.startswith("--key=") else word for word in shown]
+    return shlex.join(["hone", *shown])
 
 
 def _policies(

@@ -13,6 +13,7 @@ from feedback.errors import HoneError
 from training import models
 from training.cli import app
 from training.config import load_recipe
+from training.evaluation import commands
 from training.models import POLICY
 
 
@@ -103,3 +104,10 @@ def test_what_cannot_be_done_is_said_with_the_cure_before_anything_starts(
     result = evaluate(*asked, *suite, "--data", data, "--out", tmp_path, "--stack", tmp_path)
     assert isinstance(result.exception, HoneError)
     assert said in result.exception.message
+
+
+@pytest.mark.parametrize("words", [["--key", "sk-secret"], ["--key=sk-secret"]])
+def test_a_report_does_not_hold_the_api_key(words: list[str]) -> None:
+    found = commands._command(["evaluate", "production", *words, "--count", "3"])
+    assert "sk-secret" not in found
+    assert found.endswith("--count 3")
