@@ -20,9 +20,8 @@ from serving.commands import label as label_commands
 from serving.commands import lineage as lineage_commands
 from serving.commands import log as log_commands
 from serving.commands import moderation as moderation_commands
-from serving.commands import recover as recover_commands
 from serving.commands import oversight
-from serving.commands import policies as policy_commands
+from serving.commands import recover as recover_commands
 from serving.commands import snapshots as snapshot_commands
 from serving.commands.options import AsJson, DataDir, Port
 from serving.webhooks import commands as webhook_commands
