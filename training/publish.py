@@ -1,7 +1,7 @@
 """The last step of a round: a candidate that passed the gate becomes a version, and goes live.
 
 1. Take a version number, once; it is never given out again.
-2. Copy the candidate under its version name; the manifest is written last, the folder renamed into
+2. Copy the candidate under its version name; manifest and model card are written last, the folder renamed into
 place.
 3. Register it. 4. Every engine loads it; full weights one engine after the other, by a gateway.
 5. `production` means it, atomically; nothing is dropped. With HONE_SERVING_CANARY_SHARE over 0 it is a canary
@@ -30,6 +30,7 @@ from serving import artifact
 from serving.canary.steering import limits_of
 from serving.canary.store import Canaries
 from serving.engines import Engine
+from serving.lineage import card_facts
 from serving.registry import PRODUCTION, PolicyRecord, Registry
 from serving.settings import ServingSettings
 from training.files import write_text
@@ -181,6 +182,8 @@ def _place(round_dir: Path, target: Path, *, version: str, plan: Plan) -> artifa
             base_digest=artifact.base_digest(Path(plan.base_model)),
             lineage=lineage,
         )
+        base = Path(plan.base_model)
+        card_facts.write(partial, card_facts.facts_of(partial, round_dir=round_dir, base=base))
         partial.rename(target)
     manifest = artifact.read_manifest(target)
     if not report["passed"] or report["digest"] != manifest.digest:

@@ -65,6 +65,28 @@ def show(version: str, data: DataDir = Path(".hone"), as_json: AsJson = False) -
 
 
 @app.command()
+def card(
+    version: str,
+    write: Annotated[
+        bool, typer.Option("--write", help="Into the version's folder, as README.md.")
+    ] = False,
+    data: DataDir = Path(".hone"),
+) -> None:
+    """A version's model card: data, recipe, gate, canary, licence of the base, limits. An alias will do."""
+    from serving.lineage import card as model_card
+    from serving.lineage import card_facts
+    from serving.lineage.chain import Chain
+
+    with redis_of(data) as client:
+        folder, facts = card_facts.of_version(Chain.read(client, data), version)
+    if write:
+        card_facts.write(folder, facts)
+        typer.echo(f"{folder / 'README.md'}")
+        return
+    typer.echo(model_card.text(facts), nl=False)
+
+
+@app.command()
 def promote(
     version: str,
     reason: Reason = "",

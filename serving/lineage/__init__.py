@@ -11,6 +11,9 @@ said         answers, judgements and people in the log
 trail        from an id to all that it comes from, or went into
 text         the same for a person to read
 routes       /admin/lineage
+base_model   where the base is from, and its licence
+card         a version's model card: pure
+card_facts   what it says, read from folders
 
 may import: moderation, feedback
 """

@@ -55,6 +55,12 @@ class Chain:
         """What means a version now."""
         return sorted(name for name, meant in self._aliases(version).items() if meant == version)
 
+    def canaries_of(self, version: str) -> list[dict[str, Any]]:
+        """That ran, and that runs, with a version."""
+        ended = [_canary(each) for each in self.canaries if each.canary.version == version]
+        running = self.live.canary
+        return ended + ([_running(running)] if running and running.version == version else [])
+
     def node(self, key: Key, *, verify: bool, with_sample: bool) -> Node:
         """A snapshot, round or version, with what its folder says."""
         if key.kind == "snapshot":
@@ -69,8 +75,7 @@ class Chain:
         more = {
             "aliases": self.aliases_of(key.id),
             "deployments": [each.shown() for each in self._tenures.get(key.id, [])],
-            "canaries": [_canary(each) for each in self.canaries if _is_of(each, key.id)]
-            + [_running(each) for each in (self.live.canary,) if each and each.version == key.id],
+            "canaries": self.canaries_of(key.id),
         }
         return versions.node(record, data_dir=self.data_dir, verify=verify, more=more)
 
@@ -89,10 +94,6 @@ class Chain:
         theirs = [change for change in changes if change.version in self.moderation.versions]
         ours = [change for change in changes if change.version not in self.moderation.versions]
         return {**deployments.tenures(ours), **deployments.tenures(theirs)}
-
-
-def _is_of(ended: Ended, version: str) -> bool:
-    return ended.canary.version == version
 
 
 def _running(canary: Canary) -> dict[str, Any]:

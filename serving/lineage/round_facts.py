@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from serving.lineage.graph import Break, Key, Node
 
@@ -40,9 +39,9 @@ def node(key: Key, data_dir: Path, *, digests: Mapping[str, str]) -> Node:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """None where there is none, or none that can be read."""
+    """None where there is none, or none that can be read. What was not measured (NaN) is None."""
     try:
-        found = orjson.loads(path.read_bytes())
+        found = json.loads(path.read_bytes(), parse_constant=lambda _: None)
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

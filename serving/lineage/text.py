@@ -72,7 +72,7 @@ def _snapshot(facts: Mapping[str, Any]) -> Iterator[str]:
 def _round(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"{facts.get('kind') or 'policy'} {facts.get('recipe') or ''}".rstrip()
     accuracy = (facts["reward_model"] or {}).get("accuracy")
-    if accuracy:
+    if accuracy and accuracy["value"] is not None:
         yield f"reward model right in {accuracy['value']:.3f}"
     if facts["gate"] is None:
         yield "no gate yet"

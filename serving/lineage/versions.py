@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from feedback.errors import Refused
 from feedback.snapshots.files import sha256_of
@@ -40,6 +40,10 @@ def node(
     return Node(key=key, facts={**facts, **more}, breaks=breaks)
 
 
+@overload
+def folder_of(record: PolicyRecord, data_dir: Path) -> Path: ...
+@overload
+def folder_of(record: Record, data_dir: Path) -> Path | None: ...
 def folder_of(record: Record, data_dir: Path) -> Path | None:
     """Where it lies as seen from here; None: on board. Engines elsewhere may see it elsewhere."""
     if record.path is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feedback.errors import NotFound
+from serving.lineage import base_model
 from serving.oversight import gates
 from serving.oversight.round_files import RoundFiles, read_json
 from serving.registry import BASE, Live, PolicyRecord
@@ -23,7 +24,6 @@ _SHOWN = (
     "round_id",
     "created",
 )  # no path: nobody's business
-_LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE")
 
 
 def newest(
@@ -68,7 +68,7 @@ def card(gateway: Gateway, record: PolicyRecord) -> dict[str, Any]:
     return {
         "base_model": Path(base.path).name if base is not None else None,
         "base_digest": (manifest or {}).get("base_digest"),
-        "licence": _licence(Path(base.path)) if base is not None else None,
+        "licence": base_model.of(Path(base.path)).licence if base is not None else None,
         "num_files": len((manifest or {}).get("files", {})),
         "snapshot": snapshot,
         "recipe": files.recipe(round_id),
@@ -94,17 +94,3 @@ def _row(live: Live, files: RoundFiles, record: PolicyRecord) -> dict[str, Any]:
         "aliases": sorted(a for a, version in live.aliases.items() if version == record.version),
         "gate": gates.verdict(files, record.round_id) if record.round_id else None,
     }
-
-
-def _licence(folder: Path) -> str | None:
-    """The first line of the base model's licence, where it came with one."""
-    for name in _LICENCES:
-        try:
-            with (folder / name).open(errors="replace") as file:
-                lines = (line.strip() for line in file.read(4_096).splitlines())
-                return next((line for line in lines if line), None)
-        except OSError:
-            continue
-    config = read_json(folder / "config.json") or {}
-    licence = config.get("license")
-    return licence if isinstance(licence, str) else None

@@ -66,6 +66,8 @@ def carry_out(
         for group, aliases in made.aliases.items():
             for name, version in aliases.items():
                 pipe.hset(_ALIASES[group], name, version)
+        if made.since is not None:
+            pipe.set(keys.LIVE_SINCE, made.since)
         pipe.publish(keys.LIVE_CHANNEL, "recovered")
         try:
             pipe.execute()

@@ -40,6 +40,9 @@ class Plan:
     records: Sequence[Record]  # that Redis does not have
     aliases: Mapping[Group, Mapping[str, str]]  # those that change
     counters: Mapping[Counted, int]  # what they become
+    since: (
+        float | None
+    )  # unix seconds when what becomes production of the policy became it, if known
     left_out: Sequence[Found]
     notes: Sequence[str]
 
@@ -79,6 +82,7 @@ def make(disk: OnDisk, told: Told, now: Registered, *, chosen: Mapping[Group, st
     return Plan(
         records=records,
         aliases=aliases,
+        since=_since(aliases["policy"].get(PRODUCTION), [*disk.changes, *told.changes]),
         counters=counters(now.counters, disk.numbers, told.numbers),
         left_out=[each for each in disk.found if each.record is None],
         notes=notes,
@@ -166,6 +170,10 @@ def _last(group: Group, disk: OnDisk, told: Told) -> tuple[str, str | None]:
     production, previous = newest([first, *changes])
     assert production is not None
     return production, previous
+
+
+def _since(production: str | None, changes: Sequence[Change]) -> float | None:
+    return max((each.at for each in changes if each.version == production), default=None)
 
 
 def _check_live(version: str, disk: OnDisk, *, first: str) -> None:

@@ -1,18 +1,27 @@
 from __future__ import annotations
 
+import json
+import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
 from feedback.connection import connect
 from feedback.errors import Conflict, Refused, Unavailable
+from feedback.settings import FeedbackSettings
+from serving import artifact
 from serving.canary.store import Canaries
+from serving.recovery import apply
 from serving.registry import BASE, PolicyRecord, Registry, Rollout
 from serving.settings import ServingSettings
+from training import publish
+from training.lease import FENCE, Lease
 from training.publish import go_live, make_live
+from training.rounds import Plan
 
 NEW = PolicyRecord(version="policy-0001", kind="full", path="/p/1", digest="d1", created=1.0)
 
@@ -129,3 +138,85 @@ def test_the_canary_of_the_round_before_gives_way(registry: Registry, redis_url:
         assert live.aliases == {"production": BASE, "canary": later.version}
         (ended,) = Canaries(client).history()
     assert (ended.canary.version, ended.outcome) == (ADAPTER.version, "superseded")
+
+
+def safetensors(content: bytes) -> bytes:
+    """A file with one tensor of bytes."""
+    entry = {"t": {"dtype": "U8", "shape": [len(content)], "data_offsets": [0, len(content)]}}
+    header = json.dumps(entry).encode()
+    return len(header).to_bytes(8, "little") + header + content
+
+
+def passed_round(data_dir: Path, number: int, *, parent: str) -> Path:
+    """A round as its steps leave it before publication."""
+    base = data_dir / "models" / "tiny"
+    base.mkdir(parents=True, exist_ok=True)
+    (base / "model.safetensors").write_bytes(safetensors(b"base"))
+    folder = data_dir / "rounds" / f"round-{number:04d}"
+    plan = Plan(
+        round_id=folder.name,
+        recipe="tiny",
+        parent=parent,
+        parent_path=None,
+        base_model=str(base),
+        engine_urls=[],
+        seed=1,
+        created=1.0,
+    )
+    candidate = folder / "ppo" / "candidate"
+    candidate.mkdir(parents=True)
+    (candidate / "adapter_model.safetensors").write_bytes(safetensors(folder.name.encode()))
+    digest = artifact.write_manifest(
+        candidate, version="candidate", kind="adapter", parent=parent, base_digest="b"
+    ).digest
+    checks = [{"name": "win_rate", "value": math.nan, "limit": 0.5, "passed": True}]
+    written = {
+        "round.json": asdict(plan),
+        "snapshot/manifest.json": {"parts": {"rankings": {"rows": 8, "train": 6}}, "labelers": 2},
+        "gate/report.json": {"passed": True, "digest": digest, "checks": checks},
+    }
+    for name, content in written.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
+    return folder
+
+
+def test_what_was_published_has_a_card_and_comes_back_from_its_folder_when_redis_is_lost(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HONE_FEEDBACK_REDIS_URL", redis_url)
+    monkeypatch.setenv("HONE_SERVING_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("HONE_SERVING_ENGINE_TOKEN", "t" * 16)
+    client = connect(redis_url)
+    registry = Registry(client)
+    first = passed_round(tmp_path, 1, parent=BASE)
+    base = tmp_path / "models" / "tiny"
+    registry.ensure_base(str(base), artifact.base_digest(base))
+    for folder in (first, passed_round(tmp_path, 2, parent="policy-0001")):
+        lease = Lease.acquire(client)
+        assert lease is not None
+        monkeypatch.setenv(FENCE, lease.token)
+        publish.run(folder)
+        lease.release()
+    record = registry.get("policy-0002")
+    manifest = artifact.read_manifest(Path(record.path))
+    artifact.check_files(Path(record.path), manifest)
+    text = (Path(record.path) / artifact.CARD).read_text()
+    assert "| rankings | 8 | 6 |" in text
+    assert "| win_rate | not measured |" in text
+
+    before = registry.snapshot()
+    client.flushall()
+    log = FeedbackSettings(redis_url=redis_url, archive_url=str(tmp_path / "archive"))
+    apply.carry_out(client, tmp_path, log, chosen={"policy": "policy-0002"})
+    after = registry.snapshot()
+    base_again = replace(after.policies[BASE], created=before.policies[BASE].created)
+    result = json.loads(
+        (tmp_path / "rounds" / "round-0002" / "publish" / "result.json").read_text()
+    )
+    assert after.production_since == result["promoted"]
+    since = before.production_since
+    policies = {**after.policies, BASE: base_again}
+    assert replace(after, policies=policies, production_since=since) == before
+    assert registry.next_version() == "policy-0003"
