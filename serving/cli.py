@@ -13,6 +13,7 @@ import typer
 
 from feedback.errors import HoneError
 from serving.bench import commands as bench_commands
+from serving.canary.state import NOT_GATED
 from serving.commands import data as data_commands
 from serving.commands import erase as erase_commands
 from serving.commands import keys as key_commands
@@ -57,7 +58,7 @@ def main() -> None:
         app()
     except HoneError as error:
         typer.echo(f"error: {error.message}", err=True)
-        sys.exit(1)
+        sys.exit(3 if error.error_code == NOT_GATED else 1)
 
 
 @app.command()

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NewType
 
 CanaryId = NewType("CanaryId", str)
+NOT_GATED = "not_gated"  # the code of an error: this version has passed no gate
+
 Status = Literal["running", "held"]  # held: it goes on, harm ends it, only an operator promotes it
 Outcome = Literal["promoted", "rolled_back", "aborted", "superseded"]
 OnEnd = Literal["hold", "promote"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from feedback.errors import Conflict, Refused
 from serving.canary import shown
-from serving.canary.state import Canary, Ended, Limits, Outcome
+from serving.canary.state import NOT_GATED, Canary, Ended, Limits, Outcome
 from serving.canary.store import check_share, find
 from serving.canary.watch import judge, so_far
 from serving.registry import PRODUCTION, Live, PolicyRecord
@@ -134,7 +134,7 @@ def check_gated(
         raise Refused(
             f"{record.version} has passed no gate; say why it may serve all the same, with `override` "
             "(--override REASON)",
-            code="not_gated",
+            code=NOT_GATED,
         )
 
 

@@ -226,7 +226,9 @@ class Canaries:
             verdict=verdict,
         )
         what = "promote" if outcome == "promoted" else "abort"
-        change = _audit(canary, what, actor, reason, outcome=outcome, verdict=verdict)
+        change = _audit(
+            canary, what, actor, reason, outcome=outcome, verdict=verdict, figures=figures
+        )
         names = (
             *(keys.CANARY, keys.CANARIES, keys.ALIASES, keys.LIVE_CHANNEL, keys.AUDITS_DUE),
             *(keys.CANARY_FIGURES, keys.CANARY_LEASE, keys.LIVE_SINCE),

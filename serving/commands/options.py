@@ -108,15 +108,16 @@ def _ask_as_admin(path: str, *, data_dir: Path, body: bytes | None) -> dict[str,
         with urlopen(request, timeout=330) as response:
             answer: dict[str, Any] = json.load(response)
     except HTTPError as error:
-        raise HoneError(_message(error)) from None
+        raise _said(error) from None
     except OSError as error:
         raise Unavailable(f"the gateway at {stack['url']} does not answer: {error}") from None
     return answer
 
 
-def _message(error: HTTPError) -> str:
+def _said(error: HTTPError) -> HoneError:
     body = error.read()
     try:
-        return str(json.loads(body)["error"]["message"])
+        said = json.loads(body)["error"]
+        return HoneError(str(said["message"]), code=said.get("code"))
     except (ValueError, KeyError, TypeError):
-        return f"the gateway answered {error.code}"
+        return HoneError(f"the gateway answered {error.code}")

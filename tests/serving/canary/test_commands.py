@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from feedback.errors import HoneError
+from serving.canary.state import NOT_GATED
 from serving.cli import app
 from serving.registry import Registry
 from tests.serving.canary.versions import NEW, publish
@@ -41,8 +42,9 @@ def test_a_canary_from_its_beginning_to_its_end(gateway: Running, folder: Path) 
 
 def test_a_version_without_a_passed_gate_needs_an_override(gateway: Running, folder: Path) -> None:
     record = publish(gateway, round_id=None)
-    with pytest.raises(HoneError, match="--override REASON"):
+    with pytest.raises(HoneError, match="--override REASON") as refused:
         hone(folder, "promote", NEW, "--yes")
+    assert refused.value.error_code == NOT_GATED  # with which `hone` ends with 3
     with pytest.raises(HoneError, match="has the digest"):
         hone(folder, "promote", NEW, "--yes", "--digest", "0123456789ab")
     pinned = ["--digest", record.digest[:12], "--override", "urgent"]
