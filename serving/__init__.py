@@ -28,6 +28,7 @@ candidate_sets   the route that samples several answers to a stored prompt, to b
 supply           fills the labelers' queue: prompts that people asked, answered K times
 stored_completions  the routes of stored completions: list, retrieve, update, delete, messages
 admin            the routes of an operator that change what serves, and who may call
+round_states     what a round of training can be, and how that changes: one script at a time
 moderation_versions  the same for versions of moderation's classifier
 erasures         end users' texts removed, and which versions were trained on them
 erasure_routes   the routes that erase an end user

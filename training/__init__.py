@@ -4,6 +4,10 @@ settings      where training runs and when a round starts (HONE_TRAINING_…)
 config        recipes: what a round trains; recipes/*.toml
 schedule      when does a round start? pure
 rounds        a round's state and plan
+news          what people said that no round has learnt from yet
+budget        how much it may cost: pure
+forecast      when it will be done, by how long steps took before: pure
+spending      what the step under way costs, and how far it is
 lease         one worker at a time has it
 worker        takes the lease, runs each step as a child process
 tasks         Celery: tick, run_round

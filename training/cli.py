@@ -118,12 +118,10 @@ def cancel(round_id: str, data: DataDir = _HERE, yes: Yes = False) -> None:
     """End a round; what it has made stays on disk, nothing is published."""
     if not yes:
         typer.confirm(f"Cancel {round_id}?", abort=True)
+    from serving import round_states
+
     with redis_of(data) as client:
-        rounds = _rounds(client, data)
-        if rounds.active() != round_id:
-            typer.echo(f"{round_id} is not under way", err=True)
-            raise typer.Exit(1)
-        rounds.update(round_id, status="cancelling")
+        round_states.cancel(client, round_id)
     typer.echo(f"{round_id} is being cancelled")
 
 

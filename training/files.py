@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+_END_BYTES = 16_384
+
 
 def write_text(path: Path, text: str) -> None:
     """Reports and `DONE`. Of several processes of one step the first writes (torchrun says which it is)."""
@@ -30,3 +32,12 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def end_of(path: Path, *, after: int = 0) -> list[str]:
+    """The last lines of a log that may be long, behind byte `after`; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(max(after, path.stat().st_size - _END_BYTES))
+        return file.read().decode(errors="replace").strip().splitlines()

@@ -29,6 +29,10 @@ _RELEASE = (
 )
 
 
+class LeaseLost(Exception):
+    """Another worker has the round, or Redis forgot us. Nothing may be written any more."""
+
+
 class Lease:
     """The right to write a round's state and directory. Lost when it is not renewed for LEASE_S."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,13 +21,13 @@ from typing import Any, cast
 import redis
 
 from feedback import eventlog, keys
-from feedback.corrections import Correction
 from feedback.errors import Conflict, NotFound, Unavailable
-from feedback.events import Feedback, RoundChanged, new_id
-from feedback.history import History
+from feedback.events import RoundChanged, new_id
 from moderation.versions import Versions
+from serving import round_states
 from serving.registry import PRODUCTION, Registry
 from serving.settings import ServingSettings
+from training import news
 from training.settings import TrainingSettings
 
 POLICY, MODERATION = "policy", "moderation"
@@ -85,63 +85,31 @@ class Rounds:
 
     def new_judgements(self) -> int:
         """How many judgements no snapshot has seen; corrections of moderation are none."""
-        trained, counted = keys.JUDGEMENTS_TRAINED, keys.JUDGEMENTS_COUNTED
-        wanted = self._training.min_new_judgements
-        return self._count_new(
-            trained, counted, is_meant=lambda form: form != Correction.form, wanted=wanted
-        )
+        return news.judgements(self.redis, wanted=self._training.min_new_judgements)
 
     def new_corrections(self) -> int:
         """How many corrections of moderation no snapshot has seen."""
-        trained, counted = keys.CORRECTIONS_TRAINED, keys.CORRECTIONS_COUNTED
-        wanted = self._training.min_new_corrections
-        return self._count_new(
-            trained, counted, is_meant=lambda form: form == Correction.form, wanted=wanted
-        )
-
-    def _count_new(
-        self, trained_key: str, counted_key: str, *, is_meant: Callable[[str], bool], wanted: int
-    ) -> int:
-        """Each is read once, when it is new: not all of them every time. `wanted`: how many start a round,
-        for who looks on."""
-        trained = cast("bytes | None", self.redis.get(trained_key)) or b"-"
-        counted = cast("dict[bytes, bytes]", self.redis.hgetall(counted_key))
-        count, last = 0, trained.decode()
-        if counted.get(b"since") == trained:
-            count, last = int(counted[b"count"]), counted[b"through"].decode()
-        before = last
-        for entry, event in History(self.redis).read(Feedback.kind, after=last):
-            assert isinstance(event, Feedback)
-            count, last = count + is_meant(event.form), entry
-        if last != before:
-            seen: dict[Any, Any] = {
-                "since": trained,
-                "through": last,
-                "count": count,
-                "wanted": wanted,
-            }
-            self.redis.hset(counted_key, mapping=seen)
-        return count
+        return news.corrections(self.redis, wanted=self._training.min_new_corrections)
 
     def start(self, *, kind: str = POLICY, recipe: str | None = None, reason: str) -> str:
         """Begin a round. Raises Conflict when one is under way or learning is paused."""
         if self.redis.exists(keys.LEARNING_PAUSED):
             raise Conflict("learning is paused; `hone rounds resume` lets rounds start again")
         round_id = f"round-{self.redis.incr(keys.ROUND_SEQ):04d}"
-        state: dict[Any, Any] = {
-            "round_id": round_id,
-            "kind": kind,
-            "recipe": (recipe or self._training.recipe) if kind == POLICY else "",
-            "status": "running",
-            "step": STEPS_OF[kind][0],
-            "reason": reason,
-            "started": time.time(),
-        }
-        self.redis.hset(keys.round_state(round_id), mapping=state)
-        if not self.redis.set(keys.ROUND_ACTIVE, round_id, nx=True):
-            self.redis.delete(keys.round_state(round_id))
-            raise Conflict(f"{self.active()} is under way; one round at a time")
-        self.record(round_id, "started", reason=reason)
+        started = round_states.move(
+            self.redis,
+            round_id,
+            round_states.START,
+            event=_event(round_id, "started", reason=reason),
+            round_id=round_id,
+            kind=kind,
+            recipe=(recipe or self._training.recipe) if kind == POLICY else "",
+            step=STEPS_OF[kind][0],
+            reason=reason,
+            started=time.time(),
+        )
+        if not started.is_done:
+            raise Conflict(f"{started.found} is under way; one round at a time")
         return round_id
 
     def prepare(self, round_id: str) -> Path:
@@ -201,37 +169,55 @@ class Rounds:
     def update(self, round_id: str, **fields: str | float) -> None:
         self.redis.hset(keys.round_state(round_id), mapping=dict[Any, Any](fields))
 
-    def finish(self, round_id: str, *, status: str, **detail: Any) -> None:
-        """Close a round: finished, refused (by the gate), failed or cancelled. Repeating is
-        harmless."""
-        self.update(round_id, status=status, ended=time.time(), detail=json.dumps(detail))
-        self.record(round_id, status, **detail)
-        if self.active() == round_id:
-            self.redis.delete(keys.ROUND_ACTIVE)
+    def begin_step(self, round_id: str, step: str, *, token: str) -> round_states.Outcome:
+        """The worker goes on with a step: not with a round that ended, or is being cancelled. From
+        `publish` on it cannot be cancelled."""
+        change = round_states.PUBLISH if step == STEPS[-1] else round_states.GO_ON
+        return round_states.move(self.redis, round_id, change, token=token, step=step)
+
+    def finish(
+        self, round_id: str, change: round_states.Move, *, token: str = "", **detail: Any
+    ) -> round_states.Outcome:
+        """Close a round by FINISH, REFUSE, FAIL or CANCELLED_NOW. Repeating changes nothing."""
+        return round_states.move(
+            self.redis,
+            round_id,
+            change,
+            event=_event(round_id, change.after, **detail),
+            token=token,
+            ended=time.time(),
+            detail=json.dumps(detail),
+        )
 
     def retry(self, round_id: str) -> None:
         """Go on with a round that failed or was cancelled, where it was. What is to be different stands in
         its recipe.json by then. Raises NotFound, Conflict."""
+        state = self._known(round_id)
+        attempts = [f"attempts:{step}" for step in STEPS_OF[self.kind(round_id)]]
+        is_published = state["step"] == STEPS[-1]
+        retried = round_states.move(
+            self.redis,
+            round_id,
+            round_states.RETRY_PUBLISH if is_published else round_states.RETRY,
+            event=_event(round_id, "retried"),
+            drop=("ended", "detail", "error", "spent_s", *attempts),
+        )
+        if retried.is_done:
+            return
+        if retried.because == "active":
+            raise Conflict(f"{retried.found} is under way; one round at a time")
+        raise Conflict(f"{round_id} is {state['status']}: only a failed or cancelled one goes on")
+
+    def step_done(self, round_id: str, step: str) -> None:
+        """Said once, however often a worker finds it done."""
+        if self.redis.hsetnx(keys.round_state(round_id), f"done:{step}", time.time()):
+            eventlog.append(self.redis, _event(round_id, "step_done", step=step))
+
+    def _known(self, round_id: str) -> dict[str, str]:
         state = self.state(round_id)
         if not state:
             raise NotFound(f"there is no {round_id}; `hone rounds list` shows what there is")
-        if state["status"] not in ("failed", "cancelled"):
-            raise Conflict(
-                f"{round_id} is {state['status']}: only a failed or cancelled one goes on"
-            )
-        if not self.redis.set(keys.ROUND_ACTIVE, round_id, nx=True):
-            raise Conflict(f"{self.active()} is under way; one round at a time")
-        attempts = [f"attempts:{step}" for step in STEPS_OF[self.kind(round_id)]]
-        self.redis.hdel(keys.round_state(round_id), "ended", "detail", "error", *attempts)
-        self.update(round_id, status="running")
-        self.record(round_id, "retried")
-
-    def record(self, round_id: str, what: str, **detail: Any) -> None:
-        """An event of the log."""
-        event = RoundChanged(
-            id=new_id("rnd_"), created=time.time(), round_id=round_id, what=what, detail=detail
-        )
-        eventlog.append(self.redis, event)
+        return state
 
     def mark_trained(self, bounds: dict[str, str | None], *, kind: str = POLICY) -> None:
         """What was said up to a snapshot's bound is no news any more for rounds of this kind."""
@@ -239,11 +225,34 @@ class Rounds:
             key = keys.JUDGEMENTS_TRAINED if kind == POLICY else keys.CORRECTIONS_TRAINED
             self.redis.set(key, bounds["feedback"])
 
+    def former_seconds(self, state: Mapping[str, str]) -> list[dict[str, float]]:
+        """How long each step took in the rounds before that were like this one, oldest first."""
+        like = [
+            other
+            for other in self.list()
+            if (other.get("kind", POLICY), other["recipe"])
+            == (state.get("kind", POLICY), state["recipe"])
+        ]
+        return [
+            {
+                name.removeprefix("seconds:"): float(value)
+                for name, value in other.items()
+                if name.startswith("seconds:")
+            }
+            for other in like
+        ]
+
     def list(self) -> list[dict[str, str]]:
         """All rounds, oldest first."""
         last = int(cast("bytes | None", self.redis.get(keys.ROUND_SEQ)) or 0)
         states = (self.state(f"round-{number:04d}") for number in range(1, last + 1))
         return [state for state in states if state]
+
+
+def _event(round_id: str, what: str, **detail: Any) -> RoundChanged:
+    return RoundChanged(
+        id=new_id("rnd_"), created=time.time(), round_id=round_id, what=what, detail=detail
+    )
 
 
 def _number(round_id: str) -> int:

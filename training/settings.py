@@ -33,6 +33,23 @@ class TrainingSettings(BaseSettings):
         gt=0,
         description="A round of moderation's classifier starts when this many corrections are new.",
     )
+    round_hours: float = Field(
+        default=0,
+        ge=0,
+        description="A round that was worked on for longer, hours, fails, and can be retried; 0 = no bound.",
+    )
+    round_gpu_hours: float = Field(
+        default=0, ge=0, description="The same in GPU hours: hours times processes; 0 = no bound."
+    )
+    round_episodes: int = Field(
+        default=0, ge=0, description="Most episodes of PPO that a recipe may ask for; 0 = no bound."
+    )
+    keep_rounds: int = Field(
+        default=10,
+        ge=1,
+        description="Rounds that ended of which checkpoints and candidates are kept; of older ones only"
+        " datasets, reports and curves.",
+    )
     moderation_data: Path | None = Field(
         default=None,
         description="Labelled texts, JSON lines, on which a round of moderation fits anew together with"

@@ -12,15 +12,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import redis
+from typing import Any, Protocol
 
 from feedback import keys
-from training.lease import FENCE, Keeper, Lease
+from serving import round_states
+from training import files
+from training.budget import OverBudget
+from training.lease import FENCE, Keeper, Lease, LeaseLost
 from training.rounds import MAX_ATTEMPTS, MODERATION, POLICY, STEPS_OF, Rounds, is_done
 from training.settings import TrainingSettings
+from training.spending import Cancelled, Spending
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +37,15 @@ _KILLED = (  # the process itself can say nothing any more
 _RETRY_S = 5.0
 
 
-class LeaseLost(Exception):
-    """Another worker has the round, or Redis forgot us. Nothing may be written any more."""
+# Runs a step; returns its exit code. Raises LeaseLost, Cancelled or OverBudget.
+RunStep = Callable[[Rounds, str, Path, str, "Holder"], int]
 
 
-class Cancelled(Exception):
-    """An operator ended the round."""
+class Holder(Protocol):
+    """Who holds the round's lease."""
+
+    token: str
+    is_lost: bool
 
 
 def run(rounds: Rounds, round_id: str) -> None:
@@ -49,33 +55,45 @@ def run(rounds: Rounds, round_id: str) -> None:
         log.info("another worker has the lease")
         return
     with Keeper(lease) as keeper:
-        try:
-            _run_steps(rounds, round_id, keeper)
-        except LeaseLost:
-            log.warning("lease lost", extra={"round": round_id})
-        except Cancelled:
-            rounds.finish(round_id, status="cancelled")
+        work(rounds, round_id, keeper, run_step=run_child)
 
 
-def _run_steps(rounds: Rounds, round_id: str, keeper: Keeper) -> None:
+def work(rounds: Rounds, round_id: str, holder: Holder, *, run_step: RunStep) -> None:
+    """The same, with the lease in hand."""
     if rounds.active() != round_id:
         return
+    round_states.record(rounds.redis, round_id)  # what a worker before left
+    try:
+        _run_steps(rounds, round_id, holder, run_step)
+    except LeaseLost:
+        log.warning("lease lost", extra={"round": round_id})
+    except Cancelled:
+        rounds.finish(round_id, round_states.CANCELLED_NOW, token=holder.token)
+
+
+def _run_steps(rounds: Rounds, round_id: str, holder: Holder, run_step: RunStep) -> None:
     folder = rounds.prepare(round_id)
     kind = rounds.kind(round_id)
     for step in STEPS_OF[kind]:
         while not is_done(folder, step):
+            _check(rounds.begin_step(round_id, step, token=holder.token))
             attempt = int(rounds.redis.hincrby(keys.round_state(round_id), f"attempts:{step}", 1))
             if attempt > MAX_ATTEMPTS:
-                error = last_words(folder / f"{step}.log")
-                rounds.finish(round_id, status="failed", step=step, error=error)
+                _fail(rounds, round_id, step, last_words(folder / f"{step}.log"), holder)
                 return
-            rounds.update(round_id, step=step, status="running")
-            command = step_command(step, folder, kind=kind)
-            code = _run_child(rounds, round_id, folder, step, command, keeper)
+            began = time.monotonic()
+            try:
+                code = run_step(rounds, round_id, folder, step, holder)
+            except OverBudget as error:
+                _fail(rounds, round_id, step, str(error), holder)
+                return
             if code == EXIT_REFUSED:
                 report = json.loads((folder / "gate" / "report.json").read_text())
                 failed = [check["name"] for check in report["checks"] if not check["passed"]]
-                rounds.finish(round_id, status="refused", failed_checks=failed)
+                ended = rounds.finish(
+                    round_id, round_states.REFUSE, token=holder.token, failed_checks=failed
+                )
+                _check(ended)
                 return
             if code == -signal.SIGKILL:
                 _append(folder / f"{step}.log", _KILLED)
@@ -83,12 +101,28 @@ def _run_steps(rounds: Rounds, round_id: str, keeper: Keeper) -> None:
                 log.error("step failed", extra={"round": round_id, "step": step, "code": code})
                 rounds.update(round_id, error=f"{step}: {last_words(folder / f'{step}.log')}")
                 time.sleep(_RETRY_S)
-        rounds.record(round_id, "step_done", step=step)
+            else:
+                rounds.update(round_id, **{f"seconds:{step}": time.monotonic() - began})
+        rounds.step_done(round_id, step)
         if step == "snapshot":
             manifest = json.loads((folder / "snapshot" / "manifest.json").read_text())
             rounds.mark_trained(manifest["bounds"], kind=kind)
+    _check(rounds.begin_step(round_id, STEPS_OF[kind][-1], token=holder.token))
     published = json.loads((folder / "publish" / "result.json").read_text())
-    rounds.finish(round_id, status="finished", **published)
+    _check(rounds.finish(round_id, round_states.FINISH, token=holder.token, **published))
+
+
+def _check(outcome: round_states.Outcome) -> None:
+    """Raises Cancelled where somebody asked for that, LeaseLost where the round is another's by now."""
+    if outcome.is_done:
+        return
+    if outcome.found == round_states.CANCELLING:
+        raise Cancelled
+    raise LeaseLost
+
+
+def _fail(rounds: Rounds, round_id: str, step: str, error: str, holder: Holder) -> None:
+    _check(rounds.finish(round_id, round_states.FAIL, token=holder.token, step=step, error=error))
 
 
 def step_command(
@@ -104,19 +138,20 @@ def step_command(
     return [sys.executable, *torchrun, str(num_processes), *module]
 
 
-def _run_child(
-    rounds: Rounds, round_id: str, folder: Path, step: str, command: list[str], keeper: Keeper
-) -> int:
-    """Run one step; returns its exit code. Raises LeaseLost or Cancelled after ending the child."""
-    environment = os.environ | {FENCE: keeper.token}
+def run_child(rounds: Rounds, round_id: str, folder: Path, step: str, holder: Holder) -> int:
+    """Run one step in a process of its own, which is ended where this raises."""
+    settings = TrainingSettings()
+    spending = Spending(rounds, round_id, folder, step, settings)
+    command = step_command(step, folder, kind=rounds.kind(round_id))
+    environment = os.environ | {FENCE: holder.token}
     with (folder / f"{step}.log").open("ab") as output:
         child = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:
         while child.poll() is None:
             time.sleep(_WATCH_S)
-            if keeper.is_lost:
+            if holder.is_lost:
                 raise LeaseLost
-            _report(rounds, round_id, folder)
+            spending.report()
     finally:
         if child.poll() is None:
             child.kill()
@@ -124,41 +159,17 @@ def _run_child(
     return int(child.returncode)
 
 
-def _report(rounds: Rounds, round_id: str, folder: Path) -> None:
-    """Show the newest metrics; look whether the round was cancelled. Redis away: later."""
-    try:
-        progress = _last_line(folder / "metrics.jsonl")
-        if progress:
-            rounds.update(round_id, progress=progress, heartbeat=time.time())
-        if rounds.state(round_id).get("status") == "cancelling":
-            raise Cancelled
-    except (redis.ConnectionError, redis.TimeoutError):
-        return
-
-
 def _append(path: Path, line: str) -> None:
     with path.open("a") as file:
         file.write(line + "\n")
 
 
-def _last_line(path: Path) -> str:
-    return lines[-1] if (lines := _end_of(path)) else ""
-
-
 def last_words(log: Path, *, after: int = 0) -> str:
     """Why a step failed: what it says of itself behind byte `after` of its log, else its last line.
     torchrun's summary, if any, comes after its words."""
-    lines = _end_of(log, after=after)
+    lines = files.end_of(log, after=after)
     own = [line.partition(" failed: ")[2] for line in lines if " failed: " in line]
     return [*(lines or ["it said nothing"])[-1:], *own][-1]
-
-
-def _end_of(path: Path, *, after: int = 0) -> list[str]:
-    if not path.exists():
-        return []
-    with path.open("rb") as file:
-        file.seek(max(after, path.stat().st_size - 16_384))
-        return file.read().decode(errors="replace").strip().splitlines()
 
 
 def progress_of(state: dict[str, str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from serving.console.screens import Screen, show
 from serving.console.sessions import Operators, login_page
 from serving.gateway import Gateway
 from serving.oversight import overview, rounds
+from serving.round_states import UNDER_WAY
 
 _EVERY_S = 3
 
@@ -50,7 +51,7 @@ def said(state: Mapping[str, Any]) -> str:
         parts.append(f"{state['rollout']} is on its way to the engines")
     if state["canary"]:
         parts.append(f"{state['canary']['version']} is the canary")
-    if state["round"] and state["round"].get("status") in ("running", "cancelling"):
+    if state["round"] and state["round"].get("status") in UNDER_WAY:
         parts.append(f"{state['round']['round_id']}: {state['round'].get('step')}")
     if state["learning"] and state["learning"]["paused"]:
         parts.append("learning is paused")

@@ -17,9 +17,9 @@ from serving.console.sessions import Operators
 from serving.gateway import Gateway
 from serving.oversight import gates, learning, rounds
 from serving.oversight.round_files import STEPS_OF, RoundFiles
+from serving.round_states import UNDER_WAY
 
 _EVERY_S = 3
-UNDER_WAY = ("running", "cancelling")
 
 
 def build_router(gateway: Callable[[], Gateway], operators: Operators) -> APIRouter:

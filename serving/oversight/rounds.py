@@ -11,19 +11,13 @@ import orjson
 import redis
 
 from feedback import keys
-from feedback.errors import Conflict, NotFound
+from feedback.errors import NotFound
+from serving import round_states
 
 if TYPE_CHECKING:
     from serving.gateway import Gateway
 
 PAGE = 50
-
-# KEYS: active round, its state. ARGV: round id. The worker on it looks at the status.
-_CANCEL = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[2], 'status', 'cancelling')
-return 1
-"""
 
 
 async def request(
@@ -39,11 +33,7 @@ async def request(
 
 async def cancel(gateway: Gateway, round_id: str, *, actor: str, reason: str) -> dict[str, Any]:
     """End the round under way; what it has made stays, nothing is published. Raises NotFound, Conflict."""
-    await asyncio.to_thread(read, gateway.redis, round_id)
-    names = (keys.ROUND_ACTIVE, keys.round_state(round_id))
-    is_active = await asyncio.to_thread(gateway.redis.eval, _CANCEL, 2, *names, round_id)
-    if not is_active:
-        raise Conflict(f"{round_id} is not under way")
+    await asyncio.to_thread(round_states.cancel, gateway.redis, round_id)
     await gateway.audit(actor, "rounds.cancel", round_id=round_id, reason=reason)
     return await asyncio.to_thread(read, gateway.redis, round_id)
 

@@ -11,8 +11,9 @@ import pytest
 from feedback import eventlog, keys
 from feedback.connection import connect
 from feedback.errors import Conflict, NotFound, Unavailable
-from feedback.events import Feedback, new_id
+from feedback.events import Feedback, RoundChanged, encode, new_id
 from feedback.history import History
+from serving import round_states
 from serving.registry import Registry
 from serving.settings import ServingSettings
 from tests.feedback.archive.logs import archiver, settings
@@ -42,13 +43,17 @@ def a_judgement() -> Feedback:
     )
 
 
+def end(rounds: Rounds, round_id: str, change: round_states.Move) -> None:
+    assert rounds.finish(round_id, change, step="ppo", error="out of memory").is_done
+
+
 def test_one_round_at_a_time(rounds: Rounds) -> None:
     first = rounds.start(reason="test")
     with pytest.raises(Conflict, match="under way"):
         rounds.start(reason="test")
-    rounds.finish(first, status="finished")
+    end(rounds, first, round_states.FAIL)
     assert rounds.start(reason="test") != first
-    assert [state["status"] for state in rounds.list()] == ["finished", "running"]
+    assert [state["status"] for state in rounds.list()] == ["failed", "running"]
 
 
 def test_nothing_starts_while_learning_is_paused(rounds: Rounds) -> None:
@@ -181,15 +186,17 @@ def test_only_a_round_that_ended_badly_goes_on_and_only_one_at_a_time(rounds: Ro
     with pytest.raises(NotFound, match="hone rounds list"):
         rounds.retry("round-0009")
     done = rounds.start(reason="test")
-    rounds.finish(done, status="finished")
+    rounds.begin_step(done, "publish", token="")
+    end(rounds, done, round_states.FINISH)
     with pytest.raises(Conflict, match="finished"):
         rounds.retry(done)
     failed = rounds.start(reason="test")
-    rounds.finish(failed, status="failed", step="ppo", error="out of memory")
+    end(rounds, failed, round_states.FAIL)
     other = rounds.start(reason="test")
     with pytest.raises(Conflict, match=f"{other} is under way"):
         rounds.retry(failed)
-    rounds.finish(other, status="cancelled")
+    round_states.cancel(rounds.redis, other)
+    end(rounds, other, round_states.CANCELLED_NOW)
     rounds.retry(failed)
     assert rounds.active() == failed
     assert rounds.state(failed)["status"] == "running"
@@ -209,7 +216,7 @@ def test_a_retried_round_is_worked_on_with_the_recipe_that_lies_in_its_folder(
     before = f'"tokens_per_pass": {changed.model.tokens_per_pass}'
     assert before in text
     (folder / "recipe.json").write_text(text.replace(before, '"tokens_per_pass": 7'))
-    rounds.finish(round_id, status="failed", step="ppo", error="out of memory")
+    end(rounds, round_id, round_states.FAIL)
     rounds.retry(round_id)
     assert Job.open(rounds.prepare(round_id)).recipe.model.tokens_per_pass == 7
 
@@ -227,3 +234,51 @@ def test_the_last_words_of_a_step_are_its_own_and_not_torchrun_s(tmp_path: Path)
     log.write_text("Killed\n")
     assert worker.last_words(log) == "Killed"
     assert worker.last_words(log, after=7) == "it said nothing"
+
+
+def test_a_cancelled_round_is_ended_by_the_worker_that_takes_it_and_not_begun_again(
+    rounds: Rounds,
+) -> None:
+    Registry(rounds.redis).ensure_base("base", "d")
+    round_id = rounds.start(reason="test")
+    round_states.cancel(rounds.redis, round_id)
+    round_states.cancel(rounds.redis, round_id)  # again is harmless
+    worker.run(rounds, round_id)
+    assert rounds.state(round_id)["status"] == "cancelled"
+    assert rounds.active() is None
+    with pytest.raises(Conflict, match="not under way"):
+        round_states.cancel(rounds.redis, round_id)
+    with pytest.raises(NotFound, match="hone rounds list"):
+        round_states.cancel(rounds.redis, "round-0009")
+
+
+def test_what_is_being_published_can_be_rolled_back_but_not_cancelled(rounds: Rounds) -> None:
+    round_id = rounds.start(reason="test")
+    rounds.begin_step(round_id, "publish", token="")
+    with pytest.raises(Conflict, match="roll its version back"):
+        round_states.cancel(rounds.redis, round_id)
+    end(rounds, round_id, round_states.FAIL)
+    rounds.retry(round_id)  # it may be live by now
+    assert rounds.state(round_id)["status"] == round_states.PUBLISHING
+
+
+def test_a_worker_without_the_lease_changes_nothing(rounds: Rounds) -> None:
+    round_id = rounds.start(reason="test")
+    held = Lease.acquire(rounds.redis)
+    assert held is not None
+    stale = rounds.finish(round_id, round_states.FAIL, token="0")
+    assert (stale.is_done, stale.because) == (False, "lease")
+    assert rounds.finish(round_id, round_states.FAIL, token=held.token).is_done
+    assert not rounds.finish(
+        round_id, round_states.FAIL, token=held.token
+    ).is_done  # once is enough
+
+
+def test_an_event_that_its_worker_did_not_live_to_log_is_logged_by_the_next(rounds: Rounds) -> None:
+    round_id = rounds.start(reason="test")
+    left = encode(RoundChanged(id=new_id("rnd_"), created=1.0, round_id=round_id, what="refused"))
+    rounds.redis.hset(keys.round_state(round_id), "event:7", left)
+    for _ in range(2):
+        round_states.record(rounds.redis, round_id)
+    told = [event.what for _, event in eventlog.read(rounds.redis, "rounds")]  # type: ignore[union-attr]
+    assert told == ["started", "refused"]
