@@ -73,7 +73,7 @@ def test_corrections_become_a_version_that_serves_and_can_be_rolled_back(
     correct(rounds, {row.text: bool(row.labels["hate"]) for row in said()})
     assert (rounds.new_corrections(), rounds.new_judgements()) == (120, 0)
     unseen = [text.format("weavers") for text in NEW]
-    before = [judged(text)[1] for text in unseen]
+    (on_board, _), before = judged(unseen[0]), [judged(text)[1] for text in unseen]
     round_id = rounds.start(kind=MODERATION, reason="test")
     worker.run(rounds, round_id)
     state = rounds.state(round_id)
@@ -95,7 +95,7 @@ def test_corrections_become_a_version_that_serves_and_can_be_rolled_back(
     publish.run(Work.open(tmp_path / "rounds" / round_id))
     assert Versions(rounds.redis).live().previous == ON_BOARD
     Versions(rounds.redis).roll_back()
-    assert publish._serves(ServingSettings().moderation_url, "hone-moderation-3", wait_s=30)
+    assert publish._serves(ServingSettings().moderation_url, on_board, wait_s=30)
 
     # A folder that is not what the gate judged is published by nobody.
     gate = tmp_path / "rounds" / round_id / "gate" / "report.json"
