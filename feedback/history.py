@@ -31,13 +31,16 @@ class History:
         self._redis = client
         self._opened = archive
 
-    def read(self, kind: str, *, after: str = "-", until: str = "+") -> Iterator[tuple[str, Event]]:
-        """(entry id, event); `after` is exclusive unless "-", `until` inclusive. Holds a page in memory."""
+    def read(
+        self, kind: str, *, after: str = "-", until: str = "+", holding: bytes = b""
+    ) -> Iterator[tuple[str, Event]]:
+        """(entry id, event); `after` is exclusive unless "-", `until` inclusive. Holds a page in memory.
+        `holding`: only events with these bytes in their JSON; the others are not decoded."""
         while True:
             through, rows = self._page(kind, after, until)
             if through is not None and (after == "-" or _is_before(after, through)):
                 last = through if until == "+" or _is_before(through, until) else until
-                yield from self._archived(kind, after, last)
+                yield from self._archived(kind, after, last, holding)
                 after = through
                 if until != "+" and not _is_before(after, until):
                     return
@@ -45,7 +48,8 @@ class History:
             if not rows:
                 return
             for entry, fields in rows:
-                yield entry.decode(), decode(kind, fields[b"e"])
+                if holding in fields[b"e"]:
+                    yield entry.decode(), decode(kind, fields[b"e"])
             after = rows[-1][0].decode()
 
     def get(self, kind: str, event_id: str) -> Event | None:
@@ -83,13 +87,15 @@ class History:
         through, rows = pipe.execute()
         return (through.decode() if through is not None else None), rows
 
-    def _archived(self, kind: str, after: str, until: str) -> Iterator[tuple[str, Event]]:
+    def _archived(
+        self, kind: str, after: str, until: str, holding: bytes
+    ) -> Iterator[tuple[str, Event]]:
         erased = marks.due_ids(
             cast("dict[bytes, bytes]", self._redis.hgetall(keys.ERASE_DUE)), kind
         )
         start = (0, 0) if after == "-" else position(after)
         for row in self.archive.read(kind, after=start, until=until):
-            if row.id not in erased:
+            if row.id not in erased and holding in row.data:
                 yield row.entry, decode(kind, row.data)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
+import orjson
 import redis
 
 from feedback import eventlog, keys
@@ -59,7 +60,7 @@ class Log:
         after_ms = max(0, int(completion.created * 1e3) - _SLACK_MS)
         return [
             event
-            for event in self._feedback(after=f"{after_ms}-0")
+            for event in self._feedback(after=f"{after_ms}-0", holding=completion.id.encode())
             if completion.id in event.completion_ids
         ]
 
@@ -86,7 +87,8 @@ class Log:
             due = cast("dict[bytes, bytes]", self._redis.hgetall(keys.ERASE_DUE))
             erased = marks.due_ids(due, kind)
             yield from self._archived(tenant, user, through, without=erased)
-        for _, event in self._history.read(kind, after=through or "-"):
+        named = orjson.dumps(user)  # as events are encoded
+        for _, event in self._history.read(kind, after=through or "-", holding=named):
             if isinstance(event, Completion) and (event.tenant, event.end_user) == (tenant, user):
                 yield event.id
 
@@ -104,7 +106,7 @@ class Log:
                     if end_user == user and event_id not in without:
                         yield event_id
 
-    def _feedback(self, *, after: str) -> Iterator[Feedback]:
-        for _, event in self._history.read(Feedback.kind, after=after):
+    def _feedback(self, *, after: str, holding: bytes = b"") -> Iterator[Feedback]:
+        for _, event in self._history.read(Feedback.kind, after=after, holding=holding):
             assert isinstance(event, Feedback)
             yield event

@@ -170,8 +170,8 @@ class _Seen:
         if isinstance(found, Completion):
             self._check(key, found.tenant)
             self._answered(key, found)
-        about = self._log.judgements_about(found) if isinstance(found, Completion) else []
         if direction == "forward":
+            about = self._log.judgements_about(found) if isinstance(found, Completion) else []
             for event in about[:_SHOWN]:
                 judgement = Key("judgement", event.id)
                 self.nodes[judgement] = Node(key=judgement, facts=_facts_of(event))
