@@ -218,7 +218,9 @@ def tried(
     operation: Any, mode: GenerationMode, *, secret: str, statuses: Counter[str]
 ) -> list[str]:
     """What is wrong with the answers of one operation; counts them."""
-    has_more_rules = operation.path.startswith(MORE_RULES)
+    # A key that comes again with another body is refused, whatever else is right.
+    is_negative = mode is GenerationMode.NEGATIVE
+    has_more_rules = is_negative or operation.path.startswith(MORE_RULES)
     # ignored_auth takes a key that was given to the strategy for a random one; see the test above.
     excluded = [ignored_auth, *([positive_data_acceptance] if has_more_rules else [])]
     made = operation.as_strategy(
