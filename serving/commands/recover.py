@@ -16,6 +16,7 @@ from serving.commands.policies import app
 if TYPE_CHECKING:
     import redis
 
+    from serving.recovery.found import OnDisk
     from serving.recovery.plan import Group, Plan
 
 __all__ = ["app"]
@@ -35,13 +36,14 @@ def recover(
 ) -> None:
     """Make the registry anew from the folders, where Redis was lost; policies and moderation alike."""
     from feedback.settings import FeedbackSettings
-    from serving.recovery import apply
+    from serving.recovery import apply, found
 
     chosen: dict[Group, str | None] = {"policy": production, "moderation": moderation}
     with redis_of(data) as client:
         try:
-            plan = _agreed(client, data, chosen, yes=yes, as_json=as_json)
-            apply.carry_out(client, data, FeedbackSettings(), chosen=chosen)
+            disk = found.look(data)
+            plan = _agreed(client, disk, chosen, yes=yes, as_json=as_json)
+            apply.carry_out(client, disk, FeedbackSettings(), chosen=chosen)
         except OSError as error:
             raise Unavailable(f"a folder or the archive cannot be read: {error}") from None
         log_change(
@@ -56,7 +58,7 @@ def recover(
 
 def _agreed(
     client: redis.Redis,
-    data: Path,
+    disk: OnDisk,
     chosen: dict[Group, str | None],
     *,
     yes: bool,
@@ -69,7 +71,7 @@ def _agreed(
 
     while True:
         try:
-            plan = apply.prepare(client, data, FeedbackSettings(), chosen=chosen)
+            plan = apply.prepare(client, disk, FeedbackSettings(), chosen=chosen)
             break
         except NeedsProduction as unknown:
             if yes:

@@ -26,7 +26,8 @@ def holders(folders: Iterable[Path], ids: Collection[str]) -> dict[Path, set[str
     look = _found_few if len(ids) <= _FEW else _found_many
     found: dict[Path, set[str]] = {}
     for folder in folders if ids else ():
-        held = {each for path in sorted(folder.glob("*.jsonl")) for each in look(path, ids)}
+        paths = [path for path in sorted(folder.glob("*.jsonl")) if path.name != _PEOPLE]
+        held = {each for path in paths for each in look(path, ids)}
         if held:
             found[folder] = held
     return found
@@ -92,8 +93,8 @@ def _found_many(path: Path, ids: Collection[str]) -> Iterator[str]:
     wanted = set(ids)
     with path.open("rb") as lines:
         for line in lines:
-            if (row_id := _id_of(line)) in wanted:
-                yield row_id
+            row_id = _id_of(line)
+            yield from {row_id} & wanted if row_id is not None else _named(line, wanted)
 
 
 def _found_few(path: Path, ids: Collection[str]) -> Iterator[str]:
@@ -111,13 +112,22 @@ def _is_a_row(data: mmap.mmap, wanted: str) -> bool:
     while place >= 0:
         start, end = data.rfind(b"\n", 0, place) + 1, data.find(b"\n", place)
         end = end if end >= 0 else len(data)
-        if _id_of(data[start:end]) == wanted:
+        row_id = _id_of(data[start:end])
+        if row_id in (wanted, None):
             return True
         place = data.find(wanted.encode(), end)
     return False
 
 
+def _named(line: bytes, wanted: set[str]) -> set[str]:
+    """Of a line that is broken, whatever it names: better one too many than one too few."""
+    return {each for each in wanted if each.encode() in line}
+
+
 def _id_of(line: bytes) -> str | None:
-    row = orjson.loads(line)
-    found = row.get("id")
+    try:
+        row = orjson.loads(line)
+    except ValueError:
+        return None
+    found = row.get("id") if isinstance(row, dict) else None
     return found if isinstance(found, str) else None

@@ -23,7 +23,9 @@ def node(key: Key, data_dir: Path, *, digests: Mapping[str, str]) -> Node:
     """A round. `digests`: version -> digest of what the registry says that it made."""
     folder = data_dir / "rounds" / key.id
     if not folder.is_dir():
-        gone = Break(node=key, what="gone", message=f"the folder of {key.id} is gone")
+        gone = Break(
+            node=key, what="gone", message=f"the folder of {key.id} is gone, or not seen from here"
+        )
         return Node(key=key, breaks=(gone,))
     plan, report = read(folder / "round.json"), read(folder / "gate" / "report.json")
     facts = {

@@ -73,7 +73,7 @@ def _look(record: Record, data_dir: Path, *, verify: bool) -> tuple[_Found, Mani
     if folder is None:
         return [], None
     if not folder.is_dir():
-        return [("gone", f"the folder of {record.version} is gone")], None
+        return [("gone", f"the folder of {record.version} is gone, or not seen from here")], None
     if isinstance(record, PolicyRecord) and record.kind == "base":
         differs = verify and artifact.base_digest(folder) != record.digest
         message = f"{record.version}: the base model's weights are not those that were registered"

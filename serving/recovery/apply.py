@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import cast
 
 import redis
@@ -16,8 +14,8 @@ from feedback.errors import Conflict
 from feedback.settings import FeedbackSettings
 from moderation.versions import ON_BOARD, ModerationRecord, Versions
 from serving.lineage.versions import Record
-from serving.recovery import found, plan, told
-from serving.recovery.found import Counted
+from serving.recovery import plan, told
+from serving.recovery.found import Counted, OnDisk
 from serving.recovery.plan import Group, Plan, Registered
 from serving.registry import PREVIOUS, PRODUCTION, PolicyRecord, Registry
 
@@ -35,19 +33,18 @@ _WATCHED = (
 
 def prepare(
     client: redis.Redis,
-    data_dir: Path,
+    disk: OnDisk,
     settings: FeedbackSettings,
     *,
     chosen: Mapping[Group, str | None],
 ) -> Plan:
-    """What recovery would write. Hashes every version; raises what `plan.make` raises, and OSError."""
-    disk = found.look(data_dir, now=time.time())
+    """What recovery would write. Raises what `plan.make` raises, and OSError while the archive is away."""
     return plan.make(disk, told.ask(client, settings), registered(client), chosen=chosen)
 
 
 def carry_out(
     client: redis.Redis,
-    data_dir: Path,
+    disk: OnDisk,
     settings: FeedbackSettings,
     *,
     chosen: Mapping[Group, str | None],
@@ -56,7 +53,7 @@ def carry_out(
     somebody else writes at the same time."""
     with client.pipeline(transaction=True) as pipe:
         pipe.watch(*_WATCHED)  # type: ignore[no-untyped-call]  # of redis-py
-        made = prepare(client, data_dir, settings, chosen=chosen)
+        made = prepare(client, disk, settings, chosen=chosen)
         pipe.multi()
         for record in made.records:
             pipe.hset(_key_of(record), record.version, json.dumps(asdict(record)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,15 +57,15 @@ class OnDisk:
         return {each.version for each in self.found if each.record is not None and each.is_gated}
 
 
-def look(data_dir: Path, *, now: float) -> OnDisk:
-    """Hashes every file of every version. `now`: when the base is registered anew."""
+def look(data_dir: Path) -> OnDisk:
+    """Hashes every file of every version."""
     policies = [_policy(folder, data_dir) for folder in _named(data_dir, "policy")]
     classifiers = [_classifier(folder, data_dir) for folder in _named(data_dir, "moderation")]
     found = (*policies, *classifiers)
     digests = frozenset(_base_digests(data_dir))
     return OnDisk(
         found=found,
-        base=_base(data_dir, digests, now=now),
+        base=_base(data_dir, digests),
         base_digests=digests,
         numbers=highest(_texts(data_dir)),
         changes=tuple(deployments.of_rounds(data_dir)),
@@ -177,12 +178,13 @@ def _base_digests(data_dir: Path) -> Iterator[str]:
             yield found["base_digest"]
 
 
-def _base(data_dir: Path, digests: frozenset[str], *, now: float) -> PolicyRecord | None:
+def _base(data_dir: Path, digests: frozenset[str]) -> PolicyRecord | None:
     """The first folder that a round calls its base and that has the weights versions were trained over."""
     plans = (round_facts.read(path) for path in sorted(data_dir.glob("rounds/*/round.json")))
     named = dict.fromkeys(plan["base_model"] for plan in plans if plan and plan.get("base_model"))
     for name in named:
         folder = Path(name)
         if folder.is_dir() and (digest := artifact.base_digest(folder)) in digests:
+            now = time.time()  # as when a gateway registers it
             return PolicyRecord(version=BASE, kind="base", path=name, digest=digest, created=now)
     return None

@@ -16,6 +16,7 @@ from feedback.settings import FeedbackSettings
 from serving import artifact
 from serving.canary.store import Canaries
 from serving.recovery import apply
+from serving.recovery.found import look
 from serving.registry import BASE, PolicyRecord, Registry, Rollout
 from serving.settings import ServingSettings
 from training import publish
@@ -209,7 +210,7 @@ def test_what_was_published_has_a_card_and_comes_back_from_its_folder_when_redis
     before = registry.snapshot()
     client.flushall()
     log = FeedbackSettings(redis_url=redis_url, archive_url=str(tmp_path / "archive"))
-    apply.carry_out(client, tmp_path, log, chosen={"policy": "policy-0002"})
+    apply.carry_out(client, look(tmp_path), log, chosen={"policy": "policy-0002"})
     after = registry.snapshot()
     base_again = replace(after.policies[BASE], created=before.policies[BASE].created)
     result = json.loads(

@@ -42,6 +42,16 @@ def test_an_id_in_somebody_s_text_is_no_row_of_it(tmp_path: Path) -> None:
     assert held.holders([tmp_path], {"fbk_1x"}) == {tmp_path: {"fbk_1x"}}
 
 
+def test_a_broken_line_is_taken_for_what_it_names(tmp_path: Path) -> None:
+    write_snapshot(tmp_path, {"rankings": ["fbk_1", "fbk_2"]})
+    path = tmp_path / "rankings.jsonl"
+    path.write_bytes(path.read_bytes()[:-5])
+    many = {f"fbk_other{number}" for number in range(40)}
+    for wanted in ({"fbk_2"}, {"fbk_2"} | many):
+        assert held.holders([tmp_path], wanted) == {tmp_path: {"fbk_2"}}
+    assert held.sample(path) == ["fbk_1"]
+
+
 def test_a_sample_is_from_all_over_a_file(tmp_path: Path) -> None:
     write_snapshot(tmp_path, {"rankings": IDS, "undecided": []})
     found = held.sample(tmp_path / "rankings.jsonl")

@@ -17,7 +17,7 @@ from feedback.removal import erase
 from serving.lineage.text import told
 from serving.lineage.trail import Trail, trace
 from tests.feedback.archive.logs import completion, fill, judgement
-from tests.serving.lineage.system import opened, publish
+from tests.serving.lineage.system import opened, publish, publish_classifier
 
 
 class System:
@@ -230,3 +230,17 @@ def test_a_parent_that_the_registry_lost_and_a_cycle_of_parents_end(system: Syst
     assert (str(broken.node), broken.what) == ("version:policy-0099", "unknown")
     publish(system.data_dir, system.registry, "round-0004", parent="policy-0004")
     assert "version:policy-0004" in reached(system.trace("policy-0004"))
+
+
+def test_a_version_of_moderation_leads_back_to_what_it_learned_from(system: System) -> None:
+    record = publish_classifier(system.data_dir, system.client, "round-0003")
+    trail = system.trace(record.version, verify=True)
+    assert reached(trail)[:2] == ["version:moderation-0001", "round:round-0003"]
+    assert "version:moderation-0000" in reached(trail)
+    assert trail.breaks == []
+    facts = trail.nodes[trail.start].facts
+    assert (facts["of"], facts["aliases"]) == ("moderation", ["production"])
+    heads = system.data_dir / "moderation" / record.version / "heads.npz"
+    heads.write_bytes(b"moderation-0002")
+    (broken,) = system.trace(record.version, verify=True).breaks
+    assert broken.what == "differs"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import threading
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -19,15 +18,14 @@ from feedback.connection import connect
 from feedback.errors import Conflict, HoneError
 from feedback.events import RoundChanged, audit, new_id
 from feedback.settings import FeedbackSettings
-from feedback.snapshots.files import sha256_of
-from moderation.manifest import MANIFEST, Manifest
-from moderation.versions import ModerationRecord, Versions
+from moderation.versions import Versions
 from serving.cli import app
 from serving.recovery import apply
-from serving.recovery.plan import NeedsProduction
+from serving.recovery.found import look
+from serving.recovery.plan import Group, NeedsProduction
 from serving.registry import Registry
 from tests.feedback.archive import logs
-from tests.serving.lineage.system import opened, publish, write_round
+from tests.serving.lineage.system import opened, publish, publish_classifier, write_round
 
 
 @pytest.fixture
@@ -46,37 +44,6 @@ def ended(client: redis.Redis, round_id: str) -> None:
         id=new_id("rnd_"), created=1.0, round_id=round_id, what="finished", detail={}
     )
     eventlog.append(client, event)
-
-
-def publish_classifier(data_dir: Path, client: redis.Redis, round_id: str) -> ModerationRecord:
-    versions = Versions(client)
-    version = versions.next()
-    folder = data_dir / "moderation" / version
-    folder.mkdir(parents=True)
-    (folder / "heads.npz").write_bytes(version.encode())
-    manifest = Manifest(
-        version=version,
-        parent="moderation-0000",
-        created=5.0,
-        files={"heads.npz": sha256_of(folder / "heads.npz")},
-        lineage={"round": round_id},
-    )
-    (folder / MANIFEST).write_text(json.dumps(asdict(manifest)))
-    round_dir = write_round(data_dir, round_id, parent="moderation-0000", rows={})
-    (round_dir / "gate").mkdir()
-    report = {"passed": True, "digest": manifest.digest, "checks": []}
-    (round_dir / "gate" / "report.json").write_text(json.dumps(report))
-    record = ModerationRecord(
-        version=version,
-        path=str(folder.resolve()),
-        digest=manifest.digest,
-        parent="moderation-0000",
-        round_id=round_id,
-        created=5.0,
-    )
-    versions.add(record)
-    versions.promote(version)
-    return record
 
 
 def state(client: redis.Redis) -> tuple[object, ...]:
@@ -107,13 +74,13 @@ def test_after_everything_in_redis_is_lost_the_registry_is_the_same_and_numbers_
     client.flushall()
     for chosen in ({}, {"policy": "policy-0002"}):
         with pytest.raises(NeedsProduction):
-            apply.carry_out(client, tmp_path, settings, chosen=chosen)
+            apply.carry_out(client, look(tmp_path), settings, chosen=chosen)
     assert client.dbsize() == 0
     chosen = {"policy": "policy-0002", "moderation": "moderation-0001"}
-    apply.carry_out(client, tmp_path, settings, chosen=chosen)
+    apply.carry_out(client, look(tmp_path), settings, chosen=chosen)
     records, aliases, classifiers = before
     assert state(client) == (records, aliases, classifiers)
-    apply.carry_out(client, tmp_path, settings, chosen=chosen)  # again
+    apply.carry_out(client, look(tmp_path), settings, chosen=chosen)  # again
     assert state(client) == before
     assert Registry(client).next_version() == "policy-0004"
     assert Versions(client).next() == "moderation-0002"
@@ -138,7 +105,7 @@ def test_where_the_log_survives_it_says_what_was_live_rollbacks_too(
         str(tmp_path / "models" / "tiny"),
         before[0]["policy-0000"]["digest"],  # type: ignore[index]
     )  # a gateway came first
-    apply.carry_out(client, tmp_path, settings, chosen={})
+    apply.carry_out(client, look(tmp_path), settings, chosen={})
     assert state(client) == before
 
 
@@ -150,7 +117,7 @@ def test_numbers_that_only_an_archive_remembers_are_not_given_out_again(
     archiver: Archiver = logs.archiver(client, settings)
     assert archiver.run().num_events == 1
     client.flushall()
-    apply.carry_out(client, tmp_path, settings, chosen={})
+    apply.carry_out(client, look(tmp_path), settings, chosen={})
     assert Registry(client).next_version() == "policy-0042"
 
 
@@ -167,7 +134,7 @@ def test_what_is_broken_or_was_refused_is_left_out_and_its_number_too(
     (tmp_path / "policies" / ".policy-0005.partial").mkdir()
     shutil.rmtree(tmp_path / "rounds" / "round-0001")  # the folder's own checks say that it passed
     client.flushall()
-    plan = apply.carry_out(client, tmp_path, settings, chosen={"policy": "policy-0001"})
+    plan = apply.carry_out(client, look(tmp_path), settings, chosen={"policy": "policy-0001"})
     assert {each.version for each in plan.left_out} == {
         "policy-0002",
         "policy-0003",
@@ -180,23 +147,18 @@ def test_what_is_broken_or_was_refused_is_left_out_and_its_number_too(
 def test_nothing_is_written_where_another_one_writes_meanwhile(
     client: redis.Redis, settings: FeedbackSettings, tmp_path: Path
 ) -> None:
-    """The other one writes while recovery reads: it waits at a pipe in a folder until that is done."""
-    publish(tmp_path, opened(client, tmp_path), "round-0001")
-    pipe = tmp_path / "rounds" / "round-0001" / "publish" / "version"
-    pipe.unlink()
-    os.mkfifo(pipe)
-    client.flushall()
+    class Meanwhile(dict[Group, str | None]):
+        """What the operator chose, read after the registry was."""
 
-    def write() -> None:
-        with pipe.open("w") as end:  # opens when recovery reads
+        def get(self, *about: Any) -> str | None:
             client.set(keys.POLICY_SEQ, 7)
-            end.write("policy-0001")
+            return super().get(*about)
 
-    other = threading.Thread(target=write, daemon=True)
-    other.start()
+    publish(tmp_path, opened(client, tmp_path), "round-0001")
+    client.flushall()
+    chosen = Meanwhile(policy="policy-0001")
     with pytest.raises(Conflict, match="changed meanwhile"):
-        apply.carry_out(client, tmp_path, settings, chosen={"policy": "policy-0001"})
-    other.join(10)
+        apply.carry_out(client, look(tmp_path), settings, chosen=chosen)
     assert client.keys() == [keys.POLICY_SEQ.encode()]
 
 
