@@ -169,9 +169,9 @@ def worker(
 
 
 @app.command()
-def beat(data: DataDir = _HERE) -> None:
-    """Run Celery's clock in the foreground. One per system."""
-    _celery("beat", "-l", "INFO", "-s", str(data / "beat-schedule"))
+def beat() -> None:
+    """Run Celery's clock in the foreground. Of several one works, and another goes on when it dies."""
+    _celery("beat", "-l", "INFO", "--pidfile", "")
 
 
 @app.command()

@@ -30,6 +30,7 @@ from training.schedule import decide
 from training.settings import TrainingSettings
 
 TICK_S = 3.0
+CLOCK_LOCK_S = 15  # a beat that died is replaced after so long
 WEBHOOKS_S = 5.0
 ARCHIVE_S = 60.0
 ERASE_S = 5.0
@@ -77,6 +78,12 @@ app.conf.update(
         },
     },
     timezone="UTC",
+    # The clock is in Redis: of several beats one holds the lock, and another goes on when it dies.
+    beat_scheduler="redbeat.RedBeatScheduler",
+    beat_max_loop_interval=TICK_S,
+    redbeat_redis_url=FeedbackSettings().redis_url,
+    redbeat_key_prefix="hone:celery:redbeat:",
+    redbeat_lock_timeout=CLOCK_LOCK_S,
 )
 
 _deliverer = Deliverer(FeedbackSettings().redis_url)

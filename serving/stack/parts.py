@@ -210,10 +210,7 @@ def _celery(plan: Plan, python: str, needs: tuple[str, ...]) -> list[Part]:
     ] + [
         Part(
             name="beat",
-            command=(
-                *(*celery, "beat", "-l", "INFO", "--pidfile", ""),
-                *("-s", str(plan.data_dir / "beat-schedule")),
-            ),
+            command=(*celery, "beat", "-l", "INFO", "--pidfile", ""),
             ready=log_says("beat: Starting"),
             needs=needs,
         )
