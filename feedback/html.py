@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse
+
+# Colours and measures that every style sheet begins with.
+TOKENS = files("feedback").joinpath("tokens.css").read_bytes()
 
 HEADERS = {
     "content-security-policy": (

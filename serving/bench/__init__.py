@@ -8,6 +8,7 @@ swap      a running stack: versions change while streams are in flight
 archive   old events from Redis to Parquet, beside reading and writing alone
 snapshot  a snapshot of an invented log, beside only reading it
 invented  that log: events drawn from a seed
+console   every screen of the console with a large store
 invented_rounds  rounds and versions that nobody trained, for the console
 verdict   what became of those streams: dropped, wrong, made to wait
 load      the load client, a process of its own

@@ -13,7 +13,7 @@ import typer
 from serving.commands.options import AsJson, DataDir, redis_of
 
 app = typer.Typer(
-    help="Measure: the gateway's cost, an engine through it, swaps under load, archiving.",
+    help="Measure: the gateway's cost, an engine through it, swaps under load, archiving, the console.",
     no_args_is_help=True,
 )
 
@@ -149,6 +149,27 @@ def snapshot(
     from serving.bench.snapshot import run
 
     _show(run(sizes=events, folder=folder, say=_say), as_json=as_json)
+
+
+@app.command()
+def console(
+    completions: Annotated[int, typer.Option(min=1, help="In Redis: 1.2 GB a million.")] = 100_000,
+    versions: Annotated[int, typer.Option(min=2, help="With their rounds, on disk.")] = 200,
+    times: Annotated[int, typer.Option(min=1, help="Every screen.")] = 40,
+    data: DataDir = _HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Every screen of the console with a large store: milliseconds until the page is here."""
+    from serving.bench.console import run
+
+    report = run(
+        data_dir=data,
+        num_completions=completions,
+        num_versions=versions,
+        num_times=times,
+        say=_say,
+    )
+    _show(report, as_json=as_json)
 
 
 def _say(line: str) -> None:

@@ -45,6 +45,7 @@ _SHOWN = {
         *("added_first_p99_ms", "cpu_us_per_chunk", "core_busy", "rss_mb"),
         *("litellm_cpu_times", "num_lost", "num_failed"),
     ),
+    "screens": ("first_ms", "p50_ms", "p95_ms", "max_ms", "page_kb"),
     "archive": (
         *("num_events", "events_per_s", "mb_per_s", "of_floor", "peak_mb", "at_start_mb"),
         *("redis_mb", "file_mb"),

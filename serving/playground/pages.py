@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from feedback.errors import Forbidden, HoneError, NotFound
+from feedback.html import TOKENS
 from serving import auth
 from serving.gateway import Gateway
 from serving.playground.visits import COOKIE_S, TOKEN_S, Visits
@@ -141,4 +142,5 @@ def _assets() -> dict[str, str]:
 
 @cache
 def _file(name: str) -> bytes:
-    return files("serving.playground").joinpath("web", name).read_bytes()
+    data = files("serving.playground").joinpath("web", name).read_bytes()
+    return TOKENS + data if name.endswith(".css") else data

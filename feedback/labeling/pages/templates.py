@@ -9,7 +9,7 @@ from importlib.resources import files
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from feedback.html import Templates
+from feedback.html import TOKENS, Templates
 
 _FOREVER = "max-age=31536000, immutable"
 
@@ -17,6 +17,7 @@ _web = files("feedback.labeling").joinpath("web")
 _ASSETS = {
     file.name: file.read_bytes() for file in _web.iterdir() if file.name.endswith((".css", ".js"))
 }
+_ASSETS = {name: TOKENS + data if name.endswith(".css") else data for name, data in _ASSETS.items()}
 # In the path, so that a module's imports name the same version as the page does.
 _VERSION = hashlib.sha256(b"".join(_ASSETS[name] for name in sorted(_ASSETS))).hexdigest()[:12]
 
