@@ -182,6 +182,7 @@ def screens(made: Invented) -> dict[str, str]:
         **{name: f"/console/{name}" for name in names},
         "policy": f"/console/policies/{made.versions[-1]}",
         "run": f"/console/runs/{made.active}",
+        "lineage": "/console/lineage?of=production",
         "older versions": f"/console/policies?before={made.versions[len(made.versions) // 2]}",
     }
 

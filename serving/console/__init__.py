@@ -22,6 +22,7 @@ charts    figures of the labeling page as places on a drawing: pure
 plots     curves and intervals, the same: pure
 curves    which curves of a round are drawn first
 hours     judgements an hour as bars: pure
+lineage   /console/lineage: from an answer to the judgements behind it, and forward
 lineage_graph  which version came from which, as a drawing: pure
 words     how times and figures are said
 

@@ -13,6 +13,7 @@ from serving.console import (
     configuration,
     engines,
     labeling,
+    lineage,
     overview,
     pages,
     policies,
@@ -33,19 +34,8 @@ def build_router(gateway: Callable[[], Gateway], settings: ServingSettings) -> A
     router = APIRouter()
     router.include_router(sessions.build_router(operators))
     for screen in (
-        *(
-            overview,
-            policies,
-            policy,
-            canary,
-            rewards,
-            labeling,
-            runs,
-            engines,
-            audit,
-            configuration,
-        ),
-        actions,
+        *(overview, policies, policy, lineage, canary, rewards),
+        *(labeling, runs, engines, audit, configuration, actions),
     ):
         router.include_router(screen.build_router(gateway, operators))
     router.include_router(pages.build_router())

@@ -21,6 +21,11 @@ def told(trail: Trail) -> str:
     return "\n".join(lines)
 
 
+def about(node: Node) -> str:
+    """What is known of a thing, in a line."""
+    return "  ".join(_ABOUT[node.key.kind](node.facts)) if node.facts else ""
+
+
 def _touched(trail: Trail) -> Iterator[str]:
     if trail.touched is None or not (trail.touched.trained or trail.touched.later):
         yield "no version was trained on it"
@@ -33,8 +38,7 @@ def _touched(trail: Trail) -> Iterator[str]:
 
 
 def _line(node: Node, step: int) -> str:
-    about = "  ".join(_ABOUT[node.key.kind](node.facts)) if node.facts else ""
-    return f"{'  ' * step}{node.key.kind:{_WIDTH}}{node.key.id}  {about}".rstrip()
+    return f"{'  ' * step}{node.key.kind:{_WIDTH}}{node.key.id}  {about(node)}".rstrip()
 
 
 def _completion(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feedback.errors import NotFound
+from serving import artifact
 from serving.lineage import base_model
 from serving.oversight import gates
 from serving.oversight.round_files import RoundFiles, read_json
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from serving.gateway import Gateway
 
 PAGE = 50
+_CARD_CHARS = 65_536
 _SHOWN = (
     "version",
     "kind",
@@ -69,7 +71,7 @@ def card(gateway: Gateway, record: PolicyRecord) -> dict[str, Any]:
         "base_model": Path(base.path).name if base is not None else None,
         "base_digest": (manifest or {}).get("base_digest"),
         "licence": base_model.of(Path(base.path)).licence if base is not None else None,
-        "num_files": len((manifest or {}).get("files", {})),
+        "text": _written(Path(record.path)) if record.kind != "base" else None,
         "snapshot": snapshot,
         "recipe": files.recipe(round_id),
         "reward": files.report(round_id, "reward"),
@@ -94,3 +96,12 @@ def _row(live: Live, files: RoundFiles, record: PolicyRecord) -> dict[str, Any]:
         "aliases": sorted(a for a, version in live.aliases.items() if version == record.version),
         "gate": gates.verdict(files, record.round_id) if record.round_id else None,
     }
+
+
+def _written(folder: Path) -> str | None:
+    """The card that was written at publication."""
+    try:
+        with (folder / artifact.CARD).open(errors="replace") as file:
+            return file.read(_CARD_CHARS)
+    except OSError:
+        return None

@@ -69,6 +69,7 @@ def paths(made: Invented) -> dict[str, str]:
         "overview": "",
         **{name: f"/{name}" for name in names},
         "policy": f"/policies/{made.versions[-1]}",
+        "lineage": "/lineage?of=production",
         "run": f"/runs/{made.active}",
         "refused": f"/runs/{made.refused}",
     }

@@ -68,6 +68,8 @@ def screens(made: Invented) -> list[str]:
         *(f"/console/{name}" for name in names),
         f"/console/policies/{made.versions[-1]}",
         "/console/policies/policy-0000",
+        "/console/lineage?of=production",
+        "/console/lineage",
         *(f"/console/runs/{name}" for name in (made.active, made.refused, made.rounds[0])),
     ]
 
@@ -114,7 +116,7 @@ def test_nobody_sees_a_screen_without_logging_in_and_then_comes_back_to_it(
         for path in screens(made)[1:]:
             answer = nobody.get(path)
             assert answer.status_code == 303, path
-            assert answer.headers["location"] == f"/console?next={path}"
+            assert answer.headers["location"] == f"/console?next={path.partition('?')[0]}"
         sent = {"key": gateway.admin_secret, "next": "/console/runs"}
         assert nobody.post("/console", data=sent).headers["location"] == "/console/runs"
         for elsewhere in (
@@ -279,6 +281,18 @@ def test_an_engine_s_figures_are_shown(
     text = page.get("/console/engines").text
     assert "37 %" in text
     assert engine.url in text
+
+
+def test_lineage_goes_from_a_version_to_its_rounds_and_from_a_round_forward(
+    gateway: Running, page: httpx2.Client, made: Invented
+) -> None:
+    back = page.get("/console/lineage?of=production").text
+    assert made.rounds[-2] in back
+    assert "policy-0000" in back
+    assert "there is no chatcmpl-0" in page.get("/console/lineage?of=chatcmpl-0").text
+    forward = page.get(f"/console/lineage?of={made.rounds[0]}&way=forward").text
+    assert "Trained on it" in forward
+    assert made.versions[0] in forward
 
 
 def test_secrets_are_masked(gateway: Running, page: httpx2.Client) -> None:
