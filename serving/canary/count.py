@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -73,7 +74,8 @@ def take_judgement(
         if said.replaces is not None:
             counted.pairs.take_back(voter, said.replaces)
         if (score := score_of(said, about, canary=canary)) is not None:
-            counted.pairs.add(voter, said.id, score, now=said.created)
+            of = _set_of(said.completion_ids)
+            counted.pairs.add(voter, said.id, score, of=of, now=said.created)
 
 
 def score_of(said: Feedback, about: Mapping[str, Completion], *, canary: Canary) -> float | None:
@@ -115,6 +117,10 @@ def _who(answer: Completion) -> str:
         end_user=answer.end_user,
         request=answer.request,
     )
+
+
+def _set_of(completion_ids: list[str]) -> str:
+    return hashlib.blake2b(" ".join(sorted(completion_ids)).encode(), digest_size=8).hexdigest()
 
 
 def _is_flagged(answer: Completion) -> bool:

@@ -1,7 +1,8 @@
 """What is counted of a canary: each arm's answers, and what people said. Pure, and small: JSON in Redis.
 
 A person counts once in what is decided by. *Bad* (an error, a flag, a thumb down): by their first, in the arm
-that the hash drew for them. *Pairs*: by the mean of their first few votes, once these are complete.
+that the hash drew for them. *Pairs*: by the mean of their first few votes, once these are complete. A set counts once
+too, for whoever judges it first: many who agree about one pair of answers say little about two versions.
 """
 
 from __future__ import annotations
@@ -90,16 +91,19 @@ class Pairs:
     votes: int = 0
     wins: float = 0.0  # of the canary; a tie is half of one
     ties: int = 0
+    sets: dict[str, str] = field(default_factory=dict)  # set -> judgement on it that counts
     open: dict[str, Votes] = field(default_factory=dict)  # person -> votes
     complete: dict[str, float] = field(default_factory=dict)  # person -> mean of their votes
 
-    def add(self, person: str, vote_id: str, score: float, *, now: float) -> None:
-        """A vote; of one who has voted often enough only the sums take note."""
+    def add(self, person: str, vote_id: str, score: float, *, of: str, now: float) -> None:
+        """A vote on a set; of who has voted often enough, or where others were first, only the sums take note."""
         self.votes += 1
         self.wins += score
         self.ties += score == 0.5
-        if person in self.complete or len(self.complete) + len(self.open) >= MAX_PEOPLE:
+        is_full = len(self.sets) >= MAX_PEOPLE
+        if person in self.complete or of in self.sets or is_full:
             return
+        self.sets[of] = vote_id
         votes = self.open.setdefault(person, Votes())
         votes.by_id[vote_id] = score
         votes.last = now
@@ -112,6 +116,7 @@ class Pairs:
         if votes is None or vote_id not in votes.by_id:
             return
         score = votes.by_id.pop(vote_id)
+        self.sets = {each: judged for each, judged in self.sets.items() if judged != vote_id}
         self.votes -= 1
         self.wins -= score
         self.ties -= score == 0.5

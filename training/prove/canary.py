@@ -23,6 +23,7 @@ NULLS = (
     World(name="alike, voters indifferent", people=400),
     World(name="alike, strong tastes both ways", people=400, taste=0.45),
     World(name="alike, half of the votes are one person's", people=400, taste=0.45, loud=0.5),
+    World(name="alike, all judge the same 20 sets and agree", people=400, sets=20),
     World(name="alike, share 5 % to 50 % on the way", people=400, share=0.05, final_share=0.5),
 )
 WIN_RATES = (0.2, 0.3, 0.4, 0.6, 0.7, 0.8)

@@ -33,6 +33,9 @@ class World:
     votes_each: float = 4.0  # on average, geometric
     loud: float = 0.0  # of the voters' votes, those of one of them alone
     ties: float = 0.1
+    sets: int | None = (
+        None  # all judge the same few, and agree; None: each vote is on a set of its own
+    )
     rates: Mapping[Bad, tuple[float, float]] = (
         field(  # what a person meets: production's, the canary's
             default_factory=lambda: {
@@ -63,7 +66,7 @@ def run(world: World, *, seed: int) -> Run:
     naive_after: int | None = None
     for step in range(1, world.people + 1):
         has_changed = _meet(figures, world, step, rng)
-        has_changed |= _vote(figures, world, step, rng)
+        has_changed |= _vote(figures, world, step, rng, seed=seed)
         if naive_after is None and _is_naively_sure(figures):
             naive_after = step
         if has_changed:
@@ -90,7 +93,7 @@ def _meet(figures: Figures, world: World, step: int, rng: random.Random) -> bool
     return has_changed
 
 
-def _vote(figures: Figures, world: World, step: int, rng: random.Random) -> bool:
+def _vote(figures: Figures, world: World, step: int, rng: random.Random, *, seed: int) -> bool:
     who = "loud" if rng.random() < world.loud else f"v{step}"
     own = random.Random(f"{who}:{rng.random() if who != 'loud' else world.name}")
     rate = world.win_rate + world.taste * own.choice((-1, 1))
@@ -98,7 +101,11 @@ def _vote(figures: Figures, world: World, step: int, rng: random.Random) -> bool
     is_over = False
     while not is_over:
         score = 0.5 if rng.random() < world.ties else float(rng.random() < rate)
-        figures.pairs.add(who, f"{who}:{rng.random()}", score, now=0.0)
+        name = of = f"{who}:{rng.random()}"
+        if world.sets is not None:
+            of = str(rng.randrange(world.sets))
+            score = float(random.Random(f"{seed}:{of}").random() < world.win_rate)
+        figures.pairs.add(who, name, score, of=of, now=0.0)
         is_over = rng.random() < 1 / world.votes_each
     figures.pairs.close_silent(now=inf)
     return len(figures.pairs.complete) > num_complete

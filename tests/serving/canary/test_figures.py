@@ -24,7 +24,7 @@ def test_a_person_counts_once_in_the_arm_where_it_first_happened() -> None:
 def test_one_voter_is_one_unit_however_often_they_vote(scores: list[float]) -> None:
     pairs = Pairs()
     for number, score in enumerate(scores):
-        pairs.add("ann", f"fbk_{number}", score, now=float(number))
+        pairs.add("ann", f"fbk_{number}", score, of=f"set{number}", now=float(number))
     pairs.close_silent(now=1e9)
     assert sum(people for _, people in pairs.units()) == min(1, len(scores))
     assert pairs.votes == len(scores)
@@ -35,7 +35,7 @@ def test_one_voter_is_one_unit_however_often_they_vote(scores: list[float]) -> N
 
 def test_votes_count_once_they_are_complete_or_the_voter_has_left() -> None:
     pairs = Pairs()
-    pairs.add("ann", "fbk_1", 1.0, now=0.0)
+    pairs.add("ann", "fbk_1", 1.0, of="set1", now=0.0)
     assert not pairs.close_silent(now=SILENT_S - 1)
     assert pairs.units() == []
     assert pairs.close_silent(now=SILENT_S)
@@ -44,24 +44,32 @@ def test_votes_count_once_they_are_complete_or_the_voter_has_left() -> None:
 
 def test_a_vote_can_be_taken_back_until_it_has_counted() -> None:
     pairs = Pairs()
-    pairs.add("ann", "fbk_1", 0.5, now=0.0)
+    pairs.add("ann", "fbk_1", 0.5, of="set1", now=0.0)
     pairs.take_back("bob", "fbk_1")
     assert (pairs.votes, pairs.ties) == (1, 1)
     pairs.take_back("ann", "fbk_1")
-    assert (pairs.votes, pairs.wins, pairs.ties, pairs.open) == (0, 0.0, 0, {})
+    assert (pairs.votes, pairs.wins, pairs.ties, pairs.open, pairs.sets) == (0, 0.0, 0, {}, {})
     for number in range(VOTES_EACH):
-        pairs.add("ann", f"fbk_{number}", 1.0, now=0.0)
+        pairs.add("ann", f"fbk_{number}", 1.0, of=f"set{number}", now=0.0)
     pairs.take_back("ann", "fbk_0")
     assert pairs.units() == [(1.0, 1)]
+
+
+def test_a_set_counts_for_whoever_judges_it_first() -> None:
+    pairs = Pairs()
+    for number in range(30):
+        pairs.add(f"person{number}", f"fbk_{number}", 1.0, of="the same two answers", now=0.0)
+    pairs.close_silent(now=1e9)
+    assert (pairs.votes, pairs.units()) == (30, [(1.0, 1)])
 
 
 def test_figures_survive_the_way_to_redis_and_back() -> None:
     kept = Figures(canary="can_1", through={"completions": "5-0", "feedback": "0-0"})
     kept.arms["canary"] = Arm(answers=3, errors=1, latency={12: 2}, first_token={9: 1})
     kept.bad["errors"].add("ann", "canary", share=0.1)
-    kept.pairs.add("bob", "fbk_1", 0.5, now=3.0)
+    kept.pairs.add("bob", "fbk_1", 0.5, of="set1", now=3.0)
     for number in range(VOTES_EACH):
-        kept.pairs.add("eve", f"fbk_e{number}", 1.0, now=4.0)
+        kept.pairs.add("eve", f"fbk_e{number}", 1.0, of=f"own{number}", now=4.0)
     assert figures.load(kept.dump()) == kept
 
 

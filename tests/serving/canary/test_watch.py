@@ -11,6 +11,7 @@ import pytest
 
 from feedback import eventlog, keys
 from feedback.events import Audit, Completion
+from serving.canary.figures import VOTES_EACH
 from serving.canary.state import Outcome
 from serving.registry import Registry
 from serving.supply import Supply
@@ -47,7 +48,7 @@ def pair_sets(gateway: Running, prompts: list[str]) -> list[list[Completion]]:
     async def fill() -> int:
         opened = gateway.app.state.gateway
         for name, value in {
-            "supply_target": len(prompts),
+            "supply_target": 1_000,
             "rate_share": 0.0,
             "demonstrate_share": 0.0,
             "candidates_per_set": 2,
@@ -121,11 +122,10 @@ def test_a_version_whose_answers_fail_is_gone_within_seconds(
 def test_what_people_prefer_in_blind_pairs_decides(
     judged: Running, better: str, ends: str, aliases: dict[str, str]
 ) -> None:
-    sets = pair_sets(judged, [f"question {n}" for n in range(5)])
+    sets = pair_sets(judged, [f"question {n}" for n in range(9 * VOTES_EACH)])
     assert {each.version for answers in sets for each in answers} == {"policy-0000", NEW}
-    for number in range(9):
-        for answers in sets:
-            vote(judged, answers, labeler=f"person{number}", prefers=better)
+    for number, answers in enumerate(sets):
+        vote(judged, answers, labeler=f"person{number % 9}", prefers=better)
     wait_until(lambda: outcome(judged) == ends)
     assert Registry(judged.redis).aliases() == aliases
     (past,) = overview(judged)["history"]
@@ -137,18 +137,19 @@ def test_one_voter_decides_nothing_and_figures_outlive_the_gateway(
     judged: Running, start_gateway: Start, redis_url: str, engine: FakeEngine
 ) -> None:
     gateway = judged
-    sets = pair_sets(gateway, [f"question {n}" for n in range(8)])
+    sets = pair_sets(gateway, [f"question {n}" for n in range(6)])
     for answers in sets:
         vote(gateway, answers, labeler="loud", prefers="policy-0000")
-    tied = vote(gateway, sets[0], labeler="ann", prefers=None)
-    wait_until(lambda: overview(gateway)["figures"]["pairs"]["votes"] == 9)
+    (other_set,) = pair_sets(gateway, ["another question"])[6:]
+    tied = vote(gateway, other_set, labeler="ann", prefers=None)
+    wait_until(lambda: overview(gateway)["figures"]["pairs"]["votes"] == 7)
     before = overview(gateway)
     assert (before["figures"]["pairs"]["people"], outcome(gateway)) == (2, None)
     gateway.stop()
     other = start_gateway(redis_url, engine)
     taken_back = {"authorization": f"Bearer {gateway.label_secret}"}
     assert httpx2.delete(f"{other.url}/v1/feedback/{tied}", headers=taken_back).status_code < 300
-    wait_until(lambda: overview(other)["figures"]["pairs"]["votes"] == 8)
+    wait_until(lambda: overview(other)["figures"]["pairs"]["votes"] == 6)
     assert overview(other)["figures"]["pairs"]["people_counted"] == 1
 
 
