@@ -117,8 +117,7 @@ def _training(facts: CardFacts) -> Iterator[str]:
     if facts.reward is not None and isinstance(facts.reward.get("accuracy"), Mapping):
         yield (
             f"\nThe reward model decides {_estimate(facts.reward['accuracy'])} of held-out comparisons as "
-            f"people did ({_count(facts.reward.get('train_comparisons'))} comparisons to learn from, "
-            f"{_count(facts.reward.get('heldout_comparisons'))} held out)."
+            f"people did; it learned from {_count(facts.reward.get('train_comparisons')) or 'unknown'} of them."
         )
     if facts.recipe is not None:
         yield "\n| | |\n|---|---|"
@@ -144,7 +143,7 @@ def _gate(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _canaries(canaries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "\n## Before people\n"
     if not canaries:
-        yield "No canary is known: see `hone policies card` for what came after this file was written."
+        yield "No canary of it is known."
     for canary in canaries:
         why = canary.get("end_reason") or canary.get("reason") or ""
         share = f"{canary['share']:.0%}"

@@ -6,15 +6,16 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from serving.lineage.graph import Node
+from serving.lineage.graph import Key, Node
 from serving.lineage.trail import Trail
 
+_ORDER = ("person", "completion", "judgement", "snapshot", "round", "version")
 _WIDTH = 11  # of the longest kind, and a space
 
 
 def told(trail: Trail) -> str:
     """As `hone lineage` shows it."""
-    lines = [_line(trail.nodes[key], step) for key, step in trail.steps.items()]
+    lines = [_line(trail.nodes[key], trail.steps[key]) for key in _in_branches(trail)]
     if trail.direction == "forward":
         lines += list(_touched(trail))
     lines += [f"BROKEN  {each.message}" for each in trail.breaks]
@@ -24,6 +25,23 @@ def told(trail: Trail) -> str:
 def about(node: Node) -> str:
     """What is known of a thing, in a line."""
     return "  ".join(_ABOUT[node.key.kind](node.facts)) if node.facts else ""
+
+
+def _in_branches(trail: Trail) -> Iterator[Key]:
+    """Each thing once, below the one from which it is nearest to the start; rounds before other versions."""
+    forward = trail.direction == "forward"
+    below: dict[Key, list[Key]] = {}
+    placed = {trail.start}
+    for edge in trail.edges:
+        near, far = (edge.source, edge.target) if forward else (edge.target, edge.source)
+        if far not in placed and trail.steps[far] == trail.steps[near] + 1:
+            below.setdefault(near, []).append(far)
+            placed.add(far)
+    stack = [trail.start]
+    while stack:
+        key = stack.pop()
+        yield key
+        stack += sorted(below.get(key, []), key=lambda each: _ORDER.index(each.kind), reverse=True)
 
 
 def _touched(trail: Trail) -> Iterator[str]:

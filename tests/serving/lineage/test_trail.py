@@ -86,7 +86,17 @@ def test_an_answer_leads_back_to_the_judgements_behind_its_weights_and_to_the_ba
     assert (first["how"], first["by"]) == ("round", "round-0001")
     assert first["ended_by"]["version"] == "policy-0002"
     assert "path" not in facts["version:policy-0001"]
-    assert f"by {system.second.version}" in told(trail)
+    lines = [line.split()[:2] for line in told(trail).splitlines()]
+    assert [" ".join(words) for words in lines] == [
+        f"completion {system.answer.id}",
+        "version policy-0002",
+        "round round-0002",
+        "snapshot rounds/round-0002/snapshot",
+        "version policy-0001",
+        "round round-0001",
+        "snapshot rounds/round-0001/snapshot",
+        "version policy-0000",
+    ]
     assert reached(system.trace("production")) == reached(trail)[1:]
 
 
