@@ -77,7 +77,7 @@ def _agreed(
             if yes:
                 raise
             what = f"Which version of {unknown.group} was live last?"
-            chosen[unknown.group] = typer.prompt(what, default=unknown.newest)
+            chosen[unknown.group] = typer.prompt(what, default=unknown.likely)
     if not as_json:
         typer.echo(_told(plan))
     if not yes:

@@ -48,15 +48,15 @@ class Plan:
 
 
 class NeedsProduction(Refused):
-    """Nobody knows what was live. `newest`: what was published last."""
+    """Nobody knows what was live."""
 
-    def __init__(self, group: Group, newest: str) -> None:
+    def __init__(self, group: Group, likely: str) -> None:
         option = "--production" if group == "policy" else "--moderation"
         super().__init__(
             f"the log does not say which version of {group} was live last; say it with {option} VERSION "
-            f"(published last: {newest})"
+            f"(most likely {likely})"
         )
-        self.group, self.newest = group, newest
+        self.group, self.likely = group, likely
 
 
 def make(disk: OnDisk, told: Told, now: Registered, *, chosen: Mapping[Group, str | None]) -> Plan:
@@ -163,8 +163,7 @@ def _last(group: Group, disk: OnDisk, told: Told) -> tuple[str, str | None]:
     published = {v: r for v, r in disk.published.items() if _is_of(group, v)}
     last = max(published, key=_number, default=None)
     if told.is_empty or (last is not None and published[last] not in told.ended):
-        known = (each.version for each in disk.found if _is_of(group, each.version))
-        raise NeedsProduction(group, last or max(known, key=_number))
+        raise NeedsProduction(group, _likely(group, disk, last))
     changes = [each for each in (*disk.changes, *told.changes) if _is_of(group, each.version)]
     first = Change(version=FIRST[group], at=0.0, by="hone", how="first")
     production, previous = newest([first, *changes])
@@ -174,6 +173,16 @@ def _last(group: Group, disk: OnDisk, told: Told) -> tuple[str, str | None]:
 
 def _since(production: str | None, changes: Sequence[Change]) -> float | None:
     return max((each.at for each in changes if each.version == production), default=None)
+
+
+def _likely(group: Group, disk: OnDisk, last: str | None) -> str:
+    """The version published last, if its round made it live; of one that began as a canary, which people
+    may have refused, the one before it."""
+    if last is None:
+        return FIRST[group]
+    if any(change.version == last for change in disk.changes):
+        return last
+    return _parent(disk, last) or FIRST[group]
 
 
 def _check_live(version: str, disk: OnDisk, *, first: str) -> None:

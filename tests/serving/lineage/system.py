@@ -153,6 +153,9 @@ def publish_classifier(data_dir: Path, client: redis.Redis, round_id: str) -> Mo
     )
     versions.add(record)
     versions.promote(version)
+    (round_dir / "publish").mkdir()
+    result = {"version": version, "digest": manifest.digest, "promoted": time.time()}
+    (round_dir / "publish" / "result.json").write_text(json.dumps(result))
     return record
 
 

@@ -95,9 +95,6 @@ def test_where_the_log_survives_it_says_what_was_live_rollbacks_too(
         ended(client, f"round-{number:04d}")
     Registry(client).promote("policy-0001")
     eventlog.append(client, audit("key_1", "rollback", version="policy-0001"))
-    (tmp_path / "rounds" / "round-0003" / "publish").mkdir()
-    result = {"version": "moderation-0001", "promoted": 5.0}
-    (tmp_path / "rounds" / "round-0003" / "publish" / "result.json").write_text(json.dumps(result))
     before = state(client)
     client.delete(keys.POLICIES, keys.ALIASES, keys.POLICY_SEQ)
     client.delete(keys.MODERATION_VERSIONS, keys.MODERATION_ALIASES, keys.MODERATION_SEQ)
@@ -177,5 +174,6 @@ def test_the_command_asks_for_what_nobody_knows_and_with_yes_refuses(
     assert done.exit_code == 0, done.output
     assert "numbers go on after policy-0003, moderation-0001, round-0004" in done.stdout
     assert Registry(client).aliases() == {"production": "policy-0002", "previous": "policy-0001"}
+    assert Versions(client).live().production == "moderation-0001"
     again = hone.invoke(app, [*command, "--yes", "--json"])
     assert json.loads(again.stdout)["versions"] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,9 +92,16 @@ def test_what_a_whole_log_says_is_live_is_live() -> None:
 def test_a_log_that_is_lost_or_too_old_is_not_believed_and_the_operator_says_it(log: Told) -> None:
     with pytest.raises(NeedsProduction, match="--production") as unknown:
         planned(on_disk(1, 2), log)
-    assert unknown.value.newest == "policy-0002"
+    assert unknown.value.likely == "policy-0002"
     plan = planned(on_disk(1, 2), log, production="policy-0001")
     assert plan.aliases["policy"] == {"production": "policy-0001", "previous": "policy-0000"}
+
+
+def test_of_a_version_that_began_as_a_canary_the_one_before_it_is_the_likely_one() -> None:
+    disk = replace(on_disk(1, 2), changes=on_disk(1).changes)
+    with pytest.raises(NeedsProduction) as unknown:
+        planned(disk)
+    assert unknown.value.likely == "policy-0001"
 
 
 def test_nothing_incomplete_and_nothing_ungated_becomes_live() -> None:
