@@ -168,6 +168,7 @@ def _write_state(
         "attempts:ppo": 2 if rng.random() < 0.1 else 1,
     }
     if is_active:
+        state |= {"heartbeat": time.time(), "expected_end": time.time() + 1_400, "spent_s": 2_160.0}
         state["progress"] = orjson.dumps({"step": "ppo", "iteration": 39, "ppo/progress": 0.66})
     else:
         detail = {"version": version} if version else {"failed_checks": ["win_rate"]}

@@ -9,7 +9,7 @@ from typing import Any
 from serving.console.words import moment
 
 WIDTH, HEIGHT = 720, 130
-_LEFT, _TOP, _BOTTOM = 34, 8, 22
+_LEFT, _TOP, _BOTTOM = 34, 8, 26
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,14 @@ def ago(moment: float | None, *, now: float | None = None) -> str:
     return f"{span(seconds)} ago"
 
 
+def until(moment: float | None, *, now: float | None = None) -> str:
+    """How long to a time in unix seconds."""
+    if moment is None:
+        return NONE
+    seconds = moment - (time.time() if now is None else now)
+    return f"in {span(seconds)}" if seconds >= 10 else "any moment"
+
+
 def span(seconds: float | None) -> str:
     """A length of time in its largest unit."""
     if seconds is None:
@@ -82,6 +90,7 @@ def _utc(seconds: float) -> datetime:
 
 KNOWN = {
     "ago": ago,
+    "until": until,
     "span": span,
     "moment": moment,
     "iso": iso,

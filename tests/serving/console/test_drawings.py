@@ -186,3 +186,10 @@ def test_figures_have_three_digits_that_mean_something(value: float | None, said
 )
 def test_a_time_is_told_in_its_largest_unit(seconds: float, said: str) -> None:
     assert words.ago(1e9 - seconds, now=1e9) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(-5, "any moment"), (3, "any moment"), (300, "in 5 min")]
+)
+def test_a_time_to_come_is_told_likewise(seconds: float, said: str) -> None:
+    assert words.until(1e9 + seconds, now=1e9) == said
