@@ -90,6 +90,7 @@ def _shown(plan: Plan) -> dict[str, object]:
         "versions": [asdict(record) for record in plan.records],
         "aliases": {group: dict(aliases) for group, aliases in plan.aliases.items()},
         "counters": dict(plan.counters),
+        "rounds": {round_id: state["status"] for round_id, state in plan.rounds.items()},
         "left_out": {each.version: each.problem for each in plan.left_out},
         "notes": list(plan.notes),
     }
@@ -97,6 +98,7 @@ def _shown(plan: Plan) -> dict[str, object]:
 
 def _told(plan: Plan) -> str:
     lines = [f"{record.version}  {record.digest[:12]}" for record in plan.records]
+    lines += [f"{round_id}   {state['status']}" for round_id, state in plan.rounds.items()]
     lines += [f"{each.version}  left out: {each.problem}" for each in plan.left_out]
     for group, aliases in plan.aliases.items():
         lines += [f"{group}: {name} is {version}" for name, version in aliases.items()]

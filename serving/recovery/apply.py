@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import cast
+from typing import Any, cast
 
 import redis
 
@@ -39,7 +39,8 @@ def prepare(
     chosen: Mapping[Group, str | None],
 ) -> Plan:
     """What recovery would write. Raises what `plan.make` raises, and OSError while the archive is away."""
-    return plan.make(disk, told.ask(client, settings), registered(client), chosen=chosen)
+    now = registered(client, rounds=disk.rounds)
+    return plan.make(disk, told.ask(client, settings), now, chosen=chosen)
 
 
 def carry_out(
@@ -57,6 +58,8 @@ def carry_out(
         pipe.multi()
         for record in made.records:
             pipe.hset(_key_of(record), record.version, json.dumps(asdict(record)))
+        for round_id, state in made.rounds.items():
+            pipe.hset(keys.round_state(round_id), mapping=dict[Any, Any](state))
         for kind, number in made.counters.items():
             if number:
                 pipe.set(_SEQUENCES[kind], number)
@@ -73,8 +76,8 @@ def carry_out(
     return made
 
 
-def registered(client: redis.Redis) -> Registered:
-    """What Redis has now."""
+def registered(client: redis.Redis, *, rounds: Iterable[str]) -> Registered:
+    """What Redis has now: of the rounds, which of these."""
     live, classifiers = Registry(client).snapshot(), Versions(client).live()
     made: dict[str, Record] = {v: r for v, r in classifiers.versions.items() if v != ON_BOARD}
     of_moderation = {PRODUCTION: classifiers.production}
@@ -85,6 +88,7 @@ def registered(client: redis.Redis) -> Registered:
         records={**live.policies, **made},
         aliases={"policy": live.aliases, "moderation": of_moderation},
         counters={kind: int(value or 0) for kind, value in zip(_SEQUENCES, values, strict=True)},
+        rounds=frozenset(each for each in rounds if client.exists(keys.round_state(each))),
         is_changing=live.rollout is not None or live.canary is not None,
     )
 

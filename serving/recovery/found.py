@@ -16,6 +16,8 @@ from serving import artifact
 from serving.lineage import deployments, round_facts
 from serving.lineage.deployments import Change
 from serving.lineage.versions import Manifest, Record, check_files
+from serving.recovery import rounds
+from serving.recovery.rounds import State
 from serving.registry import BASE, PolicyRecord
 
 Counted = Literal["policy", "moderation", "round"]
@@ -46,6 +48,7 @@ class OnDisk:
     base_digests: frozenset[str]  # that versions were trained over
     numbers: Mapping[Counted, int]  # the highest ones
     changes: tuple[Change, ...]  # what rounds made live
+    rounds: Mapping[str, State]  # their states
     published: Mapping[str, str]  # version -> the round that published it, live or as a canary
 
     @property
@@ -69,6 +72,7 @@ def look(data_dir: Path) -> OnDisk:
         base_digests=digests,
         numbers=highest(_texts(data_dir)),
         changes=tuple(deployments.of_rounds(data_dir)),
+        rounds=rounds.look(data_dir),
         published=dict(_published(data_dir)),
     )
 

@@ -16,6 +16,7 @@ from moderation.versions import ON_BOARD
 from serving.lineage.deployments import Change, newest
 from serving.lineage.versions import Record
 from serving.recovery.found import Counted, Found, OnDisk
+from serving.recovery.rounds import State
 from serving.recovery.told import Told
 from serving.registry import BASE, PREVIOUS, PRODUCTION
 
@@ -30,6 +31,7 @@ class Registered:
     records: Mapping[str, Record]  # of both groups
     aliases: Mapping[Group, Mapping[str, str]]
     counters: Mapping[Counted, int]
+    rounds: frozenset[str]  # whose state it has
     is_changing: bool  # a canary runs, or full weights are on their way
 
 
@@ -40,9 +42,8 @@ class Plan:
     records: Sequence[Record]  # that Redis does not have
     aliases: Mapping[Group, Mapping[str, str]]  # those that change
     counters: Mapping[Counted, int]  # what they become
-    since: (
-        float | None
-    )  # unix seconds when what becomes production of the policy became it, if known
+    rounds: Mapping[str, State]  # that Redis does not have
+    since: float | None  # unix seconds: production of the policy since, if known
     left_out: Sequence[Found]
     notes: Sequence[str]
 
@@ -82,6 +83,7 @@ def make(disk: OnDisk, told: Told, now: Registered, *, chosen: Mapping[Group, st
     return Plan(
         records=records,
         aliases=aliases,
+        rounds={name: state for name, state in disk.rounds.items() if name not in now.rounds},
         since=_since(aliases["policy"].get(PRODUCTION), [*disk.changes, *told.changes]),
         counters=counters(now.counters, disk.numbers, told.numbers),
         left_out=[each for each in disk.found if each.record is None],

@@ -27,6 +27,8 @@ from serving.registry import Registry
 from tests.feedback.archive import logs
 from tests.serving.lineage.system import opened, publish, publish_classifier, write_round
 
+LIVE: dict[Group, str | None] = {"policy": "policy-0002", "moderation": "moderation-0001"}
+
 
 @pytest.fixture
 def client(redis_url: str) -> redis.Redis:
@@ -76,15 +78,34 @@ def test_after_everything_in_redis_is_lost_the_registry_is_the_same_and_numbers_
         with pytest.raises(NeedsProduction):
             apply.carry_out(client, look(tmp_path), settings, chosen=chosen)
     assert client.dbsize() == 0
-    chosen = {"policy": "policy-0002", "moderation": "moderation-0001"}
-    apply.carry_out(client, look(tmp_path), settings, chosen=chosen)
+    apply.carry_out(client, look(tmp_path), settings, chosen=LIVE)
     records, aliases, classifiers = before
     assert state(client) == (records, aliases, classifiers)
-    apply.carry_out(client, look(tmp_path), settings, chosen=chosen)  # again
+    apply.carry_out(client, look(tmp_path), settings, chosen=LIVE)  # again
     assert state(client) == before
     assert Registry(client).next_version() == "policy-0004"
     assert Versions(client).next() == "moderation-0002"
     assert client.incr(keys.ROUND_SEQ) == 5
+
+
+def test_rounds_that_ended_are_known_again_and_one_that_was_broken_off_can_go_on(
+    client: redis.Redis, settings: FeedbackSettings, tmp_path: Path
+) -> None:
+    three_rounds(client, tmp_path)
+    (tmp_path / "rounds" / "round-0001" / "publish" / "DONE").touch()
+    report = tmp_path / "rounds" / "round-0004" / "gate" / "report.json"
+    report.parent.mkdir()
+    report.write_text('{"passed": false, "checks": [{"name": "kl_nats", "passed": false}]}')
+    client.flushall()
+    client.hset(keys.round_state("round-0002"), "status", "cancelled")
+    apply.carry_out(client, look(tmp_path), settings, chosen=LIVE)
+    found = [client.hgetall(keys.round_state(f"round-{number:04d}")) for number in range(1, 5)]
+    statuses = [state[b"status"].decode() for state in found]
+    assert statuses == ["finished", "cancelled", "failed", "refused"]
+    assert json.loads(found[0][b"detail"])["version"] == "policy-0001"
+    assert (found[2][b"kind"], found[2][b"step"]) == (b"policy", b"snapshot")
+    assert json.loads(found[3][b"detail"]) == {"failed_checks": ["kl_nats"]}
+    assert client.get(keys.ROUND_ACTIVE) is None
 
 
 def test_where_the_log_survives_it_says_what_was_live_rollbacks_too(

@@ -50,6 +50,7 @@ def on_disk(*numbers: int, ungated: tuple[int, ...] = (), broken: tuple[int, ...
         changes=tuple(
             Change(version=f"policy-{n:04d}", at=n, by="r", how="round") for n in numbers
         ),
+        rounds={},
         published={f"policy-{n:04d}": f"round-{n:04d}" for n in numbers},
     )
 
@@ -61,6 +62,7 @@ def registered(
         records={each.version: each for each in records},
         aliases={"policy": aliases or {}, "moderation": {"production": "moderation-0000"}},
         counters=ZERO,
+        rounds=frozenset(),
         **{"is_changing": False, **changes},
     )
 
