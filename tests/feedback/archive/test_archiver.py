@@ -330,5 +330,5 @@ def test_an_event_of_an_old_schema_is_upgraded_when_it_is_read(
     client.hset(keys.index("completions"), event.id, entry)
     fill(client, completion())
     (segment,) = archiver(client, given).run().segments
-    assert segment.schemas == [2, Completion.schema]
+    assert segment.schemas == [2, event.schema]
     assert History(client, Archive.of(given)).get("completions", event.id) == event
