@@ -178,18 +178,16 @@ def measured(
 
 
 def diagonal(
-    marks: Points, *, sizes: Sequence[int], x_name: str, y_name: str, low: float
+    points: Points, *, sizes: Sequence[int], x_name: str, y_name: str, low: float
 ) -> Plot | None:
-    """Said against true, from `low` to 1: on the diagonal both are the same."""
-    found = _finite(marks)
+    """Said against true, from `low` to 1: on the diagonal both are the same. `sizes`: comparisons of each."""
+    found = _finite(points)
     if not found:
         return None
     least = min(low, *(y for _, y in found))
     frame = _Frame([low, 1.0], [math.floor(10 * least) / 10, 1.0])
-    notes = [
-        f"{x_name} {figure(x)}: {y_name} {figure(y)}, {size:,} comparisons"
-        for (x, y), size in zip(found, sizes, strict=True)
-    ]
+    said = [(figure(x), figure(y), f"{size:,}") for (x, y), size in zip(found, sizes, strict=True)]
+    notes = [f"{x_name} {x}: {y_name} {y}, {size} comparisons" for x, y, size in said]
     return Plot(
         x_ticks=frame.x_ticks,
         y_ticks=frame.y_ticks,
@@ -198,8 +196,35 @@ def diagonal(
         references=[frame.line(low, low, 1.0, 1.0)],
         summary="; ".join(notes),
         head=(x_name, y_name, "comparisons"),
+        rows=said,
+        x_name=x_name,
+    )
+
+
+def judged_twice(marks: Sequence[Measured], *, x_name: str, y_name: str) -> Plot | None:
+    """Shares measured in two ways, `x` by the first: on the diagonal both say the same."""
+    marks = [mark for mark in marks if math.isfinite(mark.x) and math.isfinite(mark.value)]
+    if not marks:
+        return None
+    frame = _Frame([0.0, 1.0], [0.0, 1.0])
+    notes = [
+        f"{mark.label}: {x_name} {figure(mark.x)}, {y_name} {figure(mark.value)}, "
+        f"{figure(mark.low)} to {figure(mark.high)}"
+        for mark in marks
+    ]
+    return Plot(
+        x_ticks=frame.x_ticks,
+        y_ticks=frame.y_ticks,
+        dots=[
+            frame.dot(m.x, m.value, low=m.low, high=m.high, note=note, is_odd=m.is_odd)
+            for m, note in zip(marks, notes, strict=True)
+        ],
+        references=[frame.line(0.0, 0.0, 1.0, 1.0)],
+        summary="; ".join(notes),
+        head=("version", x_name, y_name, "95 % interval"),
         rows=[
-            (figure(x), figure(y), f"{size:,}") for (x, y), size in zip(found, sizes, strict=True)
+            (m.label, figure(m.x), figure(m.value), f"{figure(m.low)} to {figure(m.high)}")
+            for m in marks
         ],
         x_name=x_name,
     )

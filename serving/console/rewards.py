@@ -13,10 +13,11 @@ from serving.console import plots
 from serving.console.screens import Screen, show
 from serving.console.sessions import Operators
 from serving.gateway import Gateway
-from serving.oversight import rounds
+from serving.oversight import gates, rounds
 from serving.oversight.round_files import RoundFiles
 
 _ROUNDS = 20
+_CANARIES = 40
 PAPER = 0.724  # InstructGPT's reward model on labelers it never saw: 72.4 ± 0.4 %
 _CHANCE = 0.5
 _GROUPS = {
@@ -60,7 +61,7 @@ def _rewards(gateway: Gateway, asked: str) -> dict[str, Any]:
         "by_labeler": _rows(report, "accuracy_by_labeler"),
         "by_k": _rows(report, "accuracy_by_k"),
         "reliability": _reliability(report) if report else None,
-        "proxy": _proxy(files, reports),
+        "proxy": _proxy(gateway, files),
         "paper": PAPER,
     }
 
@@ -118,14 +119,24 @@ def _reliability(report: Mapping[str, Any]) -> plots.Plot | None:
     )
 
 
-def _proxy(files: RoundFiles, reports: Mapping[str, Any]) -> plots.Plot | None:
-    """Win rate by the round's own reward model against its reward on people it never saw, by round."""
-    points = []
-    for round_id in reports:
-        evidence = (files.report(round_id, "gate") or {}).get("evidence", {})
-        proxy, gold = evidence.get("win_rate"), evidence.get("gold_win_rate")
-        if proxy and gold and None not in (proxy["value"], gold["value"]):
-            points.append((proxy["value"], gold["value"]))
-    if not points:
-        return None
-    return plots.diagonal(points, sizes=[0] * len(points), x_name="proxy", y_name="gold", low=0.0)
+def _proxy(gateway: Gateway, files: RoundFiles) -> plots.Plot | None:
+    """Of each version that was a canary: what the gate's reward model promised, and what people said in blind
+    pairs. Where people's interval ends below the promise, the score had misled."""
+    marks = []
+    for ended in gateway.canaries.history()[:_CANARIES]:
+        record = gateway.refresher.live.policies.get(ended.canary.version)
+        verdict = gates.verdict(files, record.round_id) if record and record.round_id else None
+        promised = (verdict or {}).get("win_rate")
+        pairs = (ended.figures or {}).get("pairs", {})
+        if promised and promised["value"] is not None and pairs.get("win_rate") is not None:
+            marks.append(
+                plots.Measured(
+                    x=promised["value"],
+                    value=pairs["win_rate"],
+                    low=pairs["low"],
+                    high=pairs["high"],
+                    label=ended.canary.version,
+                    is_odd=pairs["high"] < promised["value"],
+                )
+            )
+    return plots.judged_twice(marks, x_name="by the reward model", y_name="by people")

@@ -16,6 +16,8 @@ from feedback.events import Audit
 from serving import auth
 from serving.bench import invented_rounds
 from serving.bench.invented_rounds import Invented
+from serving.canary.store import Canaries
+from serving.registry import Registry
 from tests.conftest import RedisServer
 from tests.serving.conftest import Running
 from tests.serving.fake_engine import FakeEngine
@@ -250,6 +252,22 @@ def test_a_canary_is_begun_held_and_aborted(gateway: Running, page: httpx2.Clien
     )
     assert "No canary runs" in over.text
     assert ">aborted<" in over.text
+
+
+def test_what_people_said_of_a_canary_stands_beside_what_the_reward_model_promised(
+    gateway: Running, page: httpx2.Client, made: Invented
+) -> None:
+    assert "No canary with blind pairs is over yet" in page.get("/console/rewards").text
+    registry, canaries = Registry(gateway.redis), Canaries(gateway.redis)
+    version = made.versions[-2]
+    canary = canaries.begin(
+        registry.get(version), live=registry.snapshot(), share=0.1, actor="x", reason="y"
+    )
+    pairs = {"win_rate": 0.25, "low": 0.1, "high": 0.4, "votes": 200}
+    canaries.end(canary, "rolled_back", actor="canary", reason="worse", figures={"pairs": pairs})
+    text = page.get("/console/rewards").text
+    assert re.search(rf"{version}: by the reward model 0\.\d+, by people 0\.25, 0\.1 to 0\.4", text)
+    assert 'class="dot odd"' in text
 
 
 def test_a_version_is_promoted_from_its_page(gateway: Running, page: httpx2.Client) -> None:
