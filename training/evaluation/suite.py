@@ -109,8 +109,8 @@ def run(wish: Wish, *, show: Show) -> Measured:
 def _ask(wish: Wish, found: Materials, kept: Store, show: Show) -> None:
     todo = [
         (policy, part)
-        for policy in wish.policies
         for part in _parts(wish)
+        for policy in wish.policies
         if part in ANSWERED and not kept.has(policy, part)
     ]
     for base_model in dict.fromkeys(policy.base_model for policy, _ in todo):
