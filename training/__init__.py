@@ -8,6 +8,7 @@ news          what people said that no round has learnt from yet
 budget        how much it may cost: pure
 forecast      when it will be done, by how long steps took before: pure
 spending      what the step under way costs, and how far it is
+retention     removes what rounds of long ago need no more
 lease         one worker at a time has it
 worker        takes the lease, runs each step as a child process
 tasks         Celery: tick, run_round

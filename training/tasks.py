@@ -24,7 +24,7 @@ from feedback.settings import FeedbackSettings
 from moderation.settings import ModerationSettings
 from serving.settings import ServingSettings
 from serving.webhooks.delivery import Deliverer
-from training import worker
+from training import retention, worker
 from training.rounds import Rounds
 from training.schedule import decide
 from training.settings import TrainingSettings
@@ -35,6 +35,7 @@ WEBHOOKS_S = 5.0
 ARCHIVE_S = 60.0
 ERASE_S = 5.0
 OWN_FIGURES_S = 120.0
+RETAIN_S = 600.0
 _ARCHIVER = "feedback.archive.process"
 _QUEUED_S = 20  # a message for the train worker that was not taken in this time is sent again
 
@@ -70,6 +71,11 @@ app.conf.update(
             "task": "training.tasks.erase",
             "schedule": ERASE_S,
             "options": {"expires": ERASE_S},
+        },
+        "retain": {
+            "task": "training.tasks.retain",
+            "schedule": RETAIN_S,
+            "options": {"expires": RETAIN_S},
         },
         "own_figures": {
             "task": "training.tasks.own_figures",
@@ -121,6 +127,12 @@ def tick() -> None:
         return
     if rounds.redis.set(keys.ROUND_QUEUED, active, nx=True, ex=_QUEUED_S):
         run_round.apply_async((active,), expires=_QUEUED_S)
+
+
+@app.task(name="training.tasks.retain")
+def retain() -> None:
+    """Free what rounds of long ago need no more."""
+    retention.prune(open_rounds(), ServingSettings().data_dir, keep=TrainingSettings().keep_rounds)
 
 
 @app.task(name="training.tasks.deliver_webhooks")
