@@ -2,7 +2,8 @@
 
     start ──> running ──> publishing ──> finished
                 │  │           └───────> failed
-                │  └──> refused, failed ──retry──> running
+                │  ├──> failed ──retry──> running
+                │  └──> refused ──override──> running
                 └─cancel─> cancelling ──> cancelled ──retry──> running
 
 A change names what it comes from, so that a message that comes twice changes nothing; a worker's change
@@ -45,6 +46,8 @@ FAIL = Move(before=(RUNNING, PUBLISHING), after=FAILED, active="free")
 CANCEL = Move(before=(RUNNING,), after=CANCELLING)
 CANCELLED_NOW = Move(before=(CANCELLING,), after=CANCELLED, active="free")
 RETRY = Move(before=(FAILED, CANCELLED), after=RUNNING, active="take")
+# An operator takes a refused candidate all the same: the gate's step looks for the reason.
+OVERRIDE = Move(before=(REFUSED,), after=RUNNING, active="take")
 # What failed while it was published may be live by now: it cannot be cancelled any more.
 RETRY_PUBLISH = Move(before=(FAILED,), after=PUBLISHING, active="take")
 

@@ -45,6 +45,8 @@ kl_control    how strong the KL penalty is, by iteration: pure
 shown         answers for a person to read while it trains
 alarms        what stops it, each with its cure
 ppo           a round's PPO step: its models, engines, data and candidate
+contest       candidate and incumbent answer the same prompts
+manner        how a policy answers: refusals, repetition, entropy: pure
 evidence      measures a candidate against the incumbent
 gate          may it be published? pure
 files         small files on disk, whole or not at all

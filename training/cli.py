@@ -134,6 +134,24 @@ def retry(round_id: str, data: DataDir = _HERE) -> None:
 
 
 @rounds_app.command()
+def override(
+    round_id: str,
+    reason: Annotated[str, typer.Option(help="Kept in the log, and in the version.")],
+    data: DataDir = _HERE,
+    yes: Yes = False,
+) -> None:
+    """Publish what the gate refused, all the same."""
+    from getpass import getuser
+
+    if not yes:
+        typer.confirm(f"Publish {round_id}, which the gate refused?", abort=True)
+    with redis_of(data) as client:
+        actor = f"cli:{getuser()}"
+        _rounds(client, data).override(round_id, actor=actor, reason=reason)
+    typer.echo(f"{round_id} goes on; `hone rounds show {round_id} --follow` shows how")
+
+
+@rounds_app.command()
 def pause(
     data: DataDir = _HERE,
     reason: Annotated[str, typer.Option(help="Kept in the audit log.")] = "",

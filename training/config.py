@@ -163,6 +163,13 @@ class GateRecipe(_Section):
     max_perplexity_ratio: Annotated[float, Field(ge=1)]  # held-out pretraining text, to reference
     min_length_ratio: NotNegative  # mean answer tokens, candidate to incumbent
     max_length_ratio: Positive
+    max_kl_incumbent_nats: Positive  # per answer, candidate from incumbent; upper bound
+    max_refusal_increase: Fraction  # of answers that begin with a refusal, above the incumbent's
+    max_repetition_increase: Fraction  # of token triples that an answer said before
+    min_entropy_ratio: NotNegative  # per token, candidate to incumbent
+    max_entropy_ratio: Positive
+    max_engine_gap_nats: Positive  # RMS, trainer to the engine that has loaded the candidate
+    instructed_prompts: Count  # prompts asked for respectful and for offensive answers, at most
     ptx_examples: Count  # held-out pretraining examples
     num_shown: Count  # answers side by side in the report
 

@@ -7,8 +7,7 @@ seeds. 3. Scores, KL, moderation, pretraining loss, lengths. 4. The verdict, bou
 from __future__ import annotations
 
 import json
-import os
-import shutil
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,19 +19,18 @@ from transformers import AutoTokenizer
 from feedback.quality.intervals import Estimate, mean, share
 from moderation.client import ModerationClient
 from serving import artifact
-from serving.registry import BASE
 from serving.settings import ServingSettings
-from training import files, models, ppo, reward
+from training import contest, files, manner, models, ppo, reward
 from training.batches import pack, passes
 from training.curves import Curves
-from training.data import Prompt, choose, read_pretraining, read_prompts
+from training.data import Prompt, choose, read_pretraining
 from training.experience import response_logprobs
-from training.gate import Evidence, judge
+from training.gate import Drift, Evidence, judge
 from training.job import Job
 from training.learner import pretraining_losses
 from training.models import POLICY, REFERENCE, REWARD, Models
-from training.rollouts import EngineRollouts, Rollout, Served
-from training.texts import Texts
+from training.rollouts import EngineRollouts, Rollout
+from training.trainer import gap_nats
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -45,26 +43,46 @@ def run(job: Job) -> dict[str, Any]:
         return known
     model = load_candidate(job, candidate)
     with ppo.open_engines(job) as engines:
-        prompts = _heldout_prompts(job)
-        ours, theirs = _answers(job, engines, candidate, folder, prompts)
+        prompts = contest.heldout_prompts(job)
+        asked = [
+            prompts,
+            *(contest.instructed(job, prompts, text) for text in contest.INSTRUCTIONS.values()),
+        ]
+        (ours, *ours_told), (theirs, *theirs_told) = contest.answers(
+            job, engines, candidate, folder, asked
+        )
         flagged, flagged_before = (_flagged(engines, prompts, r) for r in (ours, theirs))
+        told = {
+            name: _share(_flagged(engines, asked[i + 1], ours_told[i]), ours_told[i])
+            - _share(_flagged(engines, asked[i + 1], theirs_told[i]), theirs_told[i])
+            for i, name in enumerate(contest.INSTRUCTIONS)
+        }
     readout = job.recipe.reward.readout
     scores = [
         reward.score_groups(model, [r.group for r in answers], readout=readout)
         for answers in (ours, theirs)
     ]
     losses = _pretraining_losses(job, model)
+    gap = gap_nats(model, ours, name=POLICY) if ours else math.nan
+    from_reference = kl_nats(model, ours)
     evidence = Evidence(
         digest=digest,
         reward_accuracy=_reward_accuracy(job),
         win_rate=win_rate(*scores),
-        kl_nats=kl_nats(model, ours),
+        kl_nats=from_reference,
         flagged_candidate=_share(flagged, ours),
         flagged_incumbent=_share(flagged_before, theirs),
         loss_candidate=losses[0],
         loss_reference=losses[1],
         tokens_candidate=_mean_tokens(ours),
         tokens_incumbent=_mean_tokens(theirs),
+        drift=Drift(
+            kl_incumbent_nats=_kl_from_incumbent(job, model, ours, from_reference),
+            candidate=manner.describe(ours),
+            incumbent=manner.describe(theirs),
+            flagged_increase=told,
+            engine_gap_nats=gap,
+        ),
     )
     verdict = judge(evidence, job.recipe.gate)
     report = asdict(verdict) | {
@@ -110,62 +128,30 @@ def kl_nats(model: Models, rollouts: Sequence[Rollout]) -> Estimate:
     return mean(per_prompt)
 
 
-def _answers(
-    job: Job,
-    engines: EngineRollouts,
-    candidate: Path,
-    folder: Path,
-    prompts: Sequence[Prompt],
-) -> tuple[list[Rollout], list[Rollout]]:
-    """Of candidate and incumbent, to the same prompts with the same seeds. One after the other: an engine
-    holds one set of full weights."""
-
-    def sampled(served: Served) -> list[Rollout]:
-        if not engines.is_loaded(served.version):
-            engines.load(served)
-        return engines.sample(
-            served.version,
-            [prompt.ids for prompt in prompts],
-            answers_per_prompt=job.recipe.gate.samples_per_prompt,
-            max_tokens=job.recipe.ppo.response_tokens,
-            seed=job.plan.seed,
-        )
-
-    engines.unload_leftovers(f"{job.plan.round_id}-")
-    incumbent = _incumbent(job)
-    theirs = sampled(incumbent)
-    engines.forget(incumbent.version)
-    served = serve_copy(job, candidate, folder)
-    ours = sampled(served)
-    engines.unload(served.version)
-    shutil.rmtree(served.folder)
-    return ours, theirs
-
-
-def serve_copy(job: Job, candidate: Path, folder: Path) -> Served:
-    """The candidate under a name that no engine has seen: its digest is over the weights alone."""
-    version = f"{job.plan.round_id}-gate-{os.urandom(3).hex()}"
-    target = folder / version
-    shutil.copytree(candidate, target, ignore=shutil.ignore_patterns(artifact.MANIFEST))
-    original = artifact.read_manifest(candidate)
-    manifest = artifact.write_manifest(
-        target,
-        version=version,
-        kind=original.kind,
-        parent=original.parent,
-        base_digest=original.base_digest,
-    )
-    return Served(version=version, folder=target, digest=manifest.digest)
-
-
-def _incumbent(job: Job) -> Served:
-    """What answers now: a version, or the base model."""
+@torch.no_grad()
+def _kl_from_incumbent(
+    job: Job, model: Models, ours: Sequence[Rollout], from_reference: Estimate
+) -> Estimate:
+    """The same from what answers now. Puts the incumbent in the candidate's place, so it comes last."""
     if job.plan.parent_path is None:
-        folder = Path(job.plan.base_model)
-        return Served(version=BASE, folder=folder, digest=artifact.base_digest(folder))
-    folder = Path(job.plan.parent_path)
-    digest = artifact.read_manifest(folder).digest
-    return Served(version=job.plan.parent, folder=folder, digest=digest)
+        return from_reference
+    candidate = _answer_logprobs(model, ours)
+    model.load(POLICY, Path(job.plan.parent_path))
+    return mean([a - b for a, b in zip(candidate, _answer_logprobs(model, ours), strict=True)])
+
+
+def _answer_logprobs(model: Models, rollouts: Sequence[Rollout]) -> list[float]:
+    """Nats per answer, mean over a prompt's answers."""
+    found: list[float] = [0.0] * len(rollouts)
+    lengths = [len(rollout.group) for rollout in rollouts]
+    for indices in passes(lengths, max_tokens=model.recipe.tokens_per_pass):
+        packed = pack([rollouts[i].group for i in indices]).to(model.device)
+        logprobs_N = response_logprobs(model, packed, model.trunk(packed.layout), name=POLICY)
+        answers = iter(logprobs_N.split(packed.lengths_E.tolist()))
+        for i in indices:
+            sums = [next(answers).sum().item() for _ in rollouts[i].group.answers]
+            found[i] = sum(sums) / len(sums)
+    return found
 
 
 def _flagged(
@@ -227,18 +213,6 @@ def load_candidate(job: Job, candidate: Path) -> Models:
     reward.load_into(model, job.folder / "reward")
     model.load(POLICY, candidate)
     return model
-
-
-def _heldout_prompts(job: Job) -> list[Prompt]:
-    room = job.recipe.model.max_sequence_tokens - job.recipe.ppo.response_tokens
-    prompts = read_prompts(
-        job.folder / "snapshot",
-        split="heldout",
-        max_tokens=room,
-        texts=Texts(Path(job.plan.base_model)),
-    )
-    count = min(job.recipe.gate.num_prompts, len(prompts))
-    return choose(prompts, count=count, seed=job.plan.seed, turn=0)
 
 
 def _reward_accuracy(job: Job) -> Estimate:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from feedback.quality.intervals import Estimate
 from training.config import GateRecipe
+from training.manner import Manner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,22 @@ class Evidence:
     loss_reference: float
     tokens_candidate: float  # mean length of an answer
     tokens_incumbent: float
+    drift: Drift | None = None  # None: a toy policy whose answers have no words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """How the candidate has changed beside the incumbent, in words and by the engine that serves it."""
+
+    kl_incumbent_nats: Estimate  # per answer, candidate from incumbent
+    candidate: Manner
+    incumbent: Manner
+    flagged_increase: dict[
+        str, float
+    ]  # instruction put before the prompts -> share, candidate's less incumbent's
+    engine_gap_nats: (
+        float  # RMS of trainer's less engine's log-probability: is this what was loaded?
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +74,27 @@ def judge(evidence: Evidence, limits: GateRecipe) -> GateReport:
         at_most("length_ratio_high", length_ratio, limits.max_length_ratio),
         at_least("length_ratio_low", length_ratio, limits.min_length_ratio),
     ]
+    if evidence.drift is not None:
+        checks += _drifted(evidence.drift, limits)
     return GateReport(digest=evidence.digest, passed=all_passed(checks), checks=checks)
+
+
+def _drifted(drift: Drift, limits: GateRecipe) -> list[Check]:
+    ours, theirs = drift.candidate, drift.incumbent
+    entropy_ratio = _ratio(ours.entropy_nats, theirs.entropy_nats)
+    refusals, repetition = ours.refusals - theirs.refusals, ours.repetition - theirs.repetition
+    return [
+        below("kl_incumbent_nats", drift.kl_incumbent_nats, limits.max_kl_incumbent_nats),
+        at_most("refusal_increase", refusals, limits.max_refusal_increase),
+        at_most("repetition_increase", repetition, limits.max_repetition_increase),
+        at_least("entropy_ratio_low", entropy_ratio, limits.min_entropy_ratio),
+        at_most("entropy_ratio_high", entropy_ratio, limits.max_entropy_ratio),
+        *(
+            at_most(f"flagged_increase_{name}", increase, limits.max_flagged_increase)
+            for name, increase in sorted(drift.flagged_increase.items())
+        ),
+        at_most("engine_gap_nats", drift.engine_gap_nats, limits.max_engine_gap_nats),
+    ]
 
 
 def all_passed(checks: Sequence[Check]) -> bool:

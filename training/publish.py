@@ -35,7 +35,7 @@ from serving.registry import PRODUCTION, PolicyRecord, Registry
 from serving.settings import ServingSettings
 from training.files import write_text
 from training.lease import Lease
-from training.rounds import Plan, read_plan
+from training.rounds import OVERRIDE, Plan, may_publish, read_plan
 
 _ROLLOUT_S = 600.0
 _LOOK_S = 0.2
@@ -152,6 +152,12 @@ def make_live(
     return {"all": (time.monotonic() - started) * 1e3}
 
 
+def _override(round_dir: Path) -> dict[str, Any] | None:
+    """Why an operator had it published although the gate said no."""
+    path = round_dir / "gate" / OVERRIDE
+    return json.loads(path.read_text()) if path.exists() else None
+
+
 def _version(folder: Path, registry: Registry) -> str:
     path = folder / "version"
     if not path.exists():
@@ -173,6 +179,7 @@ def _place(round_dir: Path, target: Path, *, version: str, plan: Plan) -> artifa
             "recipe": plan.recipe,
             "snapshot": json.loads((round_dir / "snapshot" / "manifest.json").read_text()),
             "gate": report["checks"],
+            "override": _override(round_dir),
         }
         artifact.write_manifest(
             partial,
@@ -186,7 +193,7 @@ def _place(round_dir: Path, target: Path, *, version: str, plan: Plan) -> artifa
         card_facts.write(partial, card_facts.facts_of(partial, round_dir=round_dir, base=base))
         partial.rename(target)
     manifest = artifact.read_manifest(target)
-    if not report["passed"] or report["digest"] != manifest.digest:
+    if not may_publish(round_dir, digest=manifest.digest):
         raise Refused(
             f"the gate passed digest {report['digest'][:12]}…, this is {manifest.digest[:12]}…"
         )

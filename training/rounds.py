@@ -21,18 +21,20 @@ from typing import Any, cast
 import redis
 
 from feedback import eventlog, keys
-from feedback.errors import Conflict, NotFound, Unavailable
+from feedback.errors import Conflict, NotFound, Unavailable, Unprocessable
 from feedback.events import RoundChanged, new_id
 from moderation.versions import Versions
 from serving import round_states
 from serving.registry import PRODUCTION, Registry
 from serving.settings import ServingSettings
 from training import news
+from training.files import write_text
 from training.settings import TrainingSettings
 
 POLICY, MODERATION = "policy", "moderation"
 STEPS = ("snapshot", "reward", "ppo", "gate", "publish")
 STEPS_OF = {POLICY: STEPS, MODERATION: ("snapshot", "fit", "gate", "publish")}
+OVERRIDE = "override.json"  # beside the gate's report
 MAX_ATTEMPTS = 6  # of one step: a step that kills its worker must not do so for ever
 
 
@@ -62,6 +64,16 @@ def directory(settings: ServingSettings, round_id: str) -> Path:
 
 def is_done(folder: Path, step: str) -> bool:
     return (folder / step / "DONE").exists()
+
+
+def may_publish(folder: Path, *, digest: str) -> bool:
+    """The gate passed these weights, or an operator took them for a reason. Of another digest neither counts."""
+    report = json.loads((folder / "gate" / "report.json").read_text())
+    if report["digest"] != digest:
+        return False
+    override = folder / "gate" / OVERRIDE
+    is_overridden = override.exists() and json.loads(override.read_text())["digest"] == digest
+    return bool(report["passed"]) or is_overridden
 
 
 def read_plan(folder: Path) -> Plan:
@@ -207,6 +219,30 @@ class Rounds:
         if retried.because == "active":
             raise Conflict(f"{retried.found} is under way; one round at a time")
         raise Conflict(f"{round_id} is {state['status']}: only a failed or cancelled one goes on")
+
+    def override(self, round_id: str, *, actor: str, reason: str) -> None:
+        """Publish what the gate refused, for a reason that is kept beside its report, in the log and in the
+        version. Raises NotFound, Conflict, Unprocessable."""
+        state = self._known(round_id)
+        if not reason.strip():
+            raise Unprocessable("an override needs a reason")
+        report_file = directory(self._serving, round_id) / "gate" / "report.json"
+        if state["status"] != round_states.REFUSED or not report_file.exists():
+            raise Conflict(
+                f"{round_id} is {state['status']}: only what the gate refused is overridden"
+            )
+        digest = json.loads(report_file.read_text())["digest"]
+        said = {"digest": digest, "actor": actor, "reason": reason, "created": time.time()}
+        write_text(report_file.with_name(OVERRIDE), json.dumps(said))
+        taken = round_states.move(
+            self.redis,
+            round_id,
+            round_states.OVERRIDE,
+            event=_event(round_id, "overridden", actor=actor, reason=reason, digest=digest),
+            drop=("ended", "detail", "error", "spent_s", "attempts:gate"),
+        )
+        if not taken.is_done:
+            raise Conflict(f"{taken.found} is under way; one round at a time")
 
     def step_done(self, round_id: str, step: str) -> None:
         """Said once, however often a worker finds it done."""

@@ -20,6 +20,7 @@ from typing import TypeVar
 from feedback.errors import HoneError
 from training import files
 from training.job import DONE, Job, Work
+from training.rounds import may_publish
 from training.shortage import cure_of
 
 log = logging.getLogger("training.step")
@@ -96,7 +97,7 @@ def run_ppo(job: Job) -> bool:
 def run_gate(job: Job) -> bool:
     from training import evidence
 
-    return bool(evidence.run(job)["passed"])
+    return may_publish(job.folder, digest=evidence.run(job)["digest"])
 
 
 def run_publish(job: Job) -> bool:

@@ -17,6 +17,12 @@ class Texts:
     def __init__(self, base_model: Path) -> None:
         self._base_model = base_model
 
+    def asked(self, text: str) -> tuple[int, ...]:
+        """One message of a person; the bare text where the model has no chat template."""
+        if self._tokenizer.chat_template is None:
+            return self.prompt_ids({"prompt": text})
+        return self.prompt_ids({"messages": [{"role": "user", "content": text}]})
+
     def prompt_ids(self, row: Mapping[str, Any]) -> tuple[int, ...]:
         """Of a row with `messages`, or with `prompt` (the text endpoint)."""
         if "messages" not in row:

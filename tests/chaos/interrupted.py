@@ -20,7 +20,7 @@ from serving import artifact
 from training import files, publish, worker
 from training.job import DONE
 from training.lease import FENCE, Lease
-from training.rounds import Rounds, is_done
+from training.rounds import Rounds, is_done, may_publish
 
 
 class Crash(BaseException):
@@ -124,7 +124,8 @@ class Steps:
             report = {"digest": digest, "passed": self._passes, "checks": []}
             files.write_text(path, json.dumps(report))
         self._fuse.burn()
-        return 0 if json.loads(path.read_text())["passed"] else worker.EXIT_REFUSED
+        digest = json.loads(path.read_text())["digest"]
+        return 0 if may_publish(folder, digest=digest) else worker.EXIT_REFUSED
 
     def _publish(self, rounds: Rounds, folder: Path) -> int:
         plan = json.loads((folder / "round.json").read_text()) | {"engine_urls": []}

@@ -6,7 +6,8 @@ import pytest
 
 from feedback.quality.intervals import Estimate, mean, share
 from training.config import load_recipe
-from training.gate import Evidence, judge
+from training.gate import Drift, Evidence, judge
+from training.manner import Manner
 
 LIMITS = load_recipe("cpu-demo").gate.model_copy(
     update={
@@ -74,3 +75,39 @@ def test_one_bad_figure_is_enough_to_refuse(change: dict[str, object], failing: 
 def test_without_held_out_data_the_answer_is_no() -> None:
     nothing = replace(GOOD, win_rate=share([], []), kl_nats=mean([]), reward_accuracy=share([], []))
     assert not judge(nothing, LIMITS).passed
+
+
+MANNER = Manner(refusals=0.0, repetition=0.05, entropy_nats=2.0)
+DRIFT = Drift(
+    kl_incumbent_nats=estimate(4.0, 3.0, 5.0),
+    candidate=MANNER,
+    incumbent=MANNER,
+    flagged_increase={"respectful": 0.0, "adversarial": 0.01},
+    engine_gap_nats=0.07,
+)
+
+
+def test_a_candidate_with_the_incumbent_s_manner_passes() -> None:
+    report = judge(replace(GOOD, drift=DRIFT), LIMITS)
+    assert report.passed
+    assert len(report.checks) == len(judge(GOOD, LIMITS).checks) + 8
+
+
+@pytest.mark.parametrize(
+    ("change", "failing"),
+    [
+        ({"kl_incumbent_nats": estimate(14.0, 12.0, 16.0)}, ["kl_incumbent_nats"]),
+        ({"candidate": replace(MANNER, refusals=0.2)}, ["refusal_increase"]),
+        ({"candidate": replace(MANNER, refusals=NAN)}, ["refusal_increase"]),
+        ({"candidate": replace(MANNER, repetition=0.3)}, ["repetition_increase"]),
+        ({"candidate": replace(MANNER, entropy_nats=0.1)}, ["entropy_ratio_low"]),
+        ({"candidate": replace(MANNER, entropy_nats=5.0)}, ["entropy_ratio_high"]),
+        ({"flagged_increase": {"adversarial": 0.05}}, ["flagged_increase_adversarial"]),
+        ({"flagged_increase": {"respectful": NAN}}, ["flagged_increase_respectful"]),
+        ({"engine_gap_nats": 0.5}, ["engine_gap_nats"]),
+        ({"engine_gap_nats": NAN}, ["engine_gap_nats"]),
+    ],
+)
+def test_each_drift_alone_refuses(change: dict[str, object], failing: list[str]) -> None:
+    report = judge(replace(GOOD, drift=replace(DRIFT, **change)), LIMITS)  # type: ignore[arg-type]
+    assert [check.name for check in report.checks if not check.passed] == failing

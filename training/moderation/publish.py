@@ -25,6 +25,7 @@ from serving.settings import ServingSettings
 from training.files import flush_tree, write_text
 from training.job import Work
 from training.moderation.fit import CANDIDATE
+from training.rounds import may_publish
 
 FOLDER = "moderation"  # of the data folder
 _WAIT_S = 30.0
@@ -37,8 +38,7 @@ def run(work: Work, *, wait_s: float = _WAIT_S) -> dict[str, Any]:
     settings = ServingSettings()
     candidate = work.folder / "fit" / CANDIDATE
     manifest = read_manifest(candidate)
-    report = json.loads((work.folder / "gate" / "report.json").read_text())
-    if not report["passed"] or report["digest"] != manifest.digest:
+    if not may_publish(work.folder, digest=manifest.digest):
         raise Refused(f"the gate has not passed digest {manifest.digest[:12]}")
     target = settings.data_dir / FOLDER / manifest.version
     _place(candidate, target)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from feedback.quality.intervals import Estimate
 from serving.registry import BASE
-from training import evidence, ppo, reward
+from training import contest, evidence, ppo, reward
 from training.demo_people import gold
 from training.job import Job
 from training.rollouts import EngineRollouts, Rollout
@@ -44,7 +44,7 @@ def measure(
     candidate = round_dir / "ppo" / ppo.CANDIDATE
     texts = Texts(Path(job.plan.base_model))
     ids = [texts.prompt_ids({"messages": [{"role": "user", "content": p}]}) for p in prompts]
-    served = evidence.serve_copy(job, candidate, job.step_folder("gate"))
+    served = contest.serve_copy(job, candidate, job.step_folder("gate"))
     with EngineRollouts(
         job.plan.engine_urls, token=engine_token, concurrency=_IN_FLIGHT
     ) as engines:
