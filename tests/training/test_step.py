@@ -30,6 +30,7 @@ from tests.serving.fake_moderation import FakeModeration
 from tests.training.given_round import with_full_weights, write_round, write_rows
 from tests.training.torch_engine import TorchEngine
 from training.config import RECIPES, load_recipe
+from training.contest import INSTRUCTIONS
 from training.worker import step_command
 
 TINY = load_recipe("tiny")
@@ -135,7 +136,13 @@ def test_ppo_is_killed_and_goes_on_and_the_gate_judges_what_it_made(
     assert code == (0 if report["passed"] else 3)
     assert (round_dir / "gate" / "DONE").exists() == report["passed"]
     assert len(report["samples"]) == TINY.gate.num_shown
-    assert len(moderation.inputs) == 2 * TINY.gate.num_prompts * TINY.gate.samples_per_prompt
+    num_asked = TINY.gate.num_prompts + len(INSTRUCTIONS) * TINY.gate.instructed_prompts
+    assert len(moderation.inputs) == 2 * num_asked * TINY.gate.samples_per_prompt
+    checks = {check["name"]: check for check in report["checks"]}
+    assert checks["engine_gap_nats"]["value"] < 1e-3  # the engine answered with what was trained
+    assert (
+        checks["kl_incumbent_nats"]["value"] == checks["kl_nats"]["value"]
+    )  # the base answers now
     assert set(engine.loaded) == {"policy-0000"}
 
 
