@@ -102,10 +102,12 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate policies as the InstructGPT paper does: truthfulness, toxicity, bias, alignment tax, wins."""
-    from training.evaluation import materials
+    from training.evaluation import judges, materials
     from training.evaluation.suite import Wish
 
     suites = _suites(suite)
+    if judge is not None:
+        judges.check(judge)
     found = _policies(policy, stack=stack, base=base, prompted=prompted)
     wish = Wish(
         policies=found,

@@ -7,6 +7,7 @@ the policy's own reward model never saw.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 from feedback.errors import NotFound
 from feedback.formats.records import read
 from feedback.quality.intervals import Estimate
+from feedback.snapshots.files import sha256_of
 from training import evidence, models, reward
 from training.batches import Group
 from training.config import read_recipe
@@ -33,13 +35,9 @@ class RewardJudge:
 
     def __init__(self, out: Path) -> None:
         """Raises NotFound where there is none."""
-        if not is_done(out, "reward"):
-            raise NotFound(f"{out} holds no finished reward model: `hone train rm --out {out}`")
+        check(out)
         base_model = Path(read_plan(out).base_model)
         recipe = read_recipe(out / "recipe.json")
-        self.accuracy = Estimate(
-            **json.loads((out / "reward" / "report.json").read_text())["accuracy"]
-        )
         self.texts = Texts(base_model)
         self._readout = recipe.reward.readout
         self._model = models.load(
@@ -68,6 +66,26 @@ class RewardJudge:
             prompt_ids=self.texts.prompt_ids(row),
             answers=tuple(self.texts.answer_ids(a) or (self.texts.eos_id,) for a in spoken),
         )
+
+
+def check(out: Path) -> None:
+    """Raises NotFound where `out` holds no finished reward model."""
+    if not is_done(out, "reward"):
+        raise NotFound(f"{out} holds no finished reward model: `hone train rm --out {out}`")
+
+
+def accuracy(out: Path) -> Estimate:
+    """How often it decides held-out comparisons as people did."""
+    return Estimate(**json.loads((out / "reward" / "report.json").read_text())["accuracy"])
+
+
+def digest(out: Path) -> str:
+    """Of its weights."""
+    found = hashlib.sha256()
+    for file in sorted((out / "reward").rglob("*.safetensors")):
+        if not any(part.name.startswith("state-") for part in file.parents):
+            found.update(sha256_of(file).encode())
+    return found.hexdigest()
 
 
 def measure(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> Values:

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from feedback.quality.intervals import Estimate
 from training.evaluation import (
     bias,
     endpoints,
@@ -36,6 +35,7 @@ from training.evaluation.store import Kept, Store
 
 ANSWERED = ("truthfulqa", "toxicity", "public", "preference")  # parts that ask an engine
 SCORED = ("truthfulqa_choices", "bias", "tax")  # parts that need log-probabilities
+JUDGED = "preference_judged"  # the reward model's scores of what was sampled
 ANSWERS_PER_PROMPT = 4
 CHAT_TOKENS = 32  # what the recipe `cpu-demo` samples and its people judge
 
@@ -197,23 +197,28 @@ def _judge(
     """Adds the reward model's measures; returns who judged."""
     if wish.judge is None:
         return None
-    show("the reward model scores")
-    judge = judges.RewardJudge(wish.judge)
-    scores = {}
-    for policy in wish.policies:
-        samples = kept.read(policy, "preference").samples
+    todo = [policy for policy in wish.policies if not kept.has(policy, JUDGED)]
+    judge = judges.RewardJudge(wish.judge) if todo else None
+    for policy in todo:
+        assert judge is not None
+        show(f"{policy.label}: the reward model scores")
         groups = [
             judge.group(sample["prompt"], [Said(**answer) for answer in sample["answers"]])
-            for sample in samples
+            for sample in kept.read(policy, "preference").samples
         ]
-        scores[policy.label] = judge.score(groups)
+        scored = [{"scores": scores} for scores in judge.score(groups)]
+        kept.write(policy, JUDGED, Kept(values={}, samples=scored))
+    scores = {
+        policy.label: [sample["scores"] for sample in kept.read(policy, JUDGED).samples]
+        for policy in wish.policies
+    }
     for label, mine in scores.items():
         found = judges.measure(mine, scores[wish.baseline])
         if label == wish.baseline:
             del found["preference/win_rate"]
         values[label].update(found)
-    accuracy: Estimate = judge.accuracy
-    return {"folder": str(wish.judge), "accuracy_on_heldout_rankings": asdict(accuracy)}
+    accuracy = asdict(judges.accuracy(wish.judge))
+    return {"folder": str(wish.judge), "accuracy_on_heldout_rankings": accuracy}
 
 
 def _hear_people(wish: Wish, values: Mapping[str, Values]) -> None:
@@ -256,4 +261,7 @@ def _parts(wish: Wish) -> list[str]:
 def _about(part: str, wish: Wish, found: Materials) -> dict[str, Any]:
     """What a part is measured on."""
     suite = next(suite for suite in wish.suites if part.startswith(suite))
-    return {"files": found.digests[suite], "count": wish.count, "seed": wish.seed}
+    about: dict[str, Any] = {"files": found.digests[suite], "count": wish.count, "seed": wish.seed}
+    if part == JUDGED and wish.judge is not None:
+        about["judge"] = judges.digest(wish.judge)
+    return about

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from feedback.errors import NotFound
+from training import models, reward
+from training.config import load_recipe
 from training.evaluation import judges
+from training.evaluation.answering import Said
+from training.models import REWARD
+from training.rounds import Plan
 
 EVERYONE = frozenset({"ann", "bob"})
 
@@ -70,3 +77,54 @@ def test_of_an_export_only_what_is_held_out_is_heard(tmp_path: Path) -> None:
     assert (found.win_rate, found.likert) == ([0.0], [3.0])
     with pytest.raises(NotFound, match="hone export"):
         judges.read_people(tmp_path / "ratings")
+
+
+def reward_model(tiny_folder: Path, out: Path, *, seed: int) -> Path:
+    """What `hone train rm --out` leaves; its head is random."""
+    recipe = load_recipe("tiny")
+    model = models.load(
+        tiny_folder, recipe=recipe.model, names=[REWARD], device=torch.device("cpu"), seed=seed
+    )
+    reward.save(model, out / "reward")
+    plan = Plan(
+        round_id="r",
+        recipe="tiny",
+        parent="policy-0000",
+        parent_path=None,
+        base_model=str(tiny_folder),
+        engine_urls=[],
+        seed=seed,
+        created=0.0,
+    )
+    (out / "round.json").write_text(json.dumps(asdict(plan)))
+    (out / "recipe.json").write_text(recipe.model_dump_json())
+    accuracy = {"value": 0.7, "low": 0.6, "high": 0.8, "num_units": 9}
+    (out / "reward" / "report.json").write_text(json.dumps({"accuracy": accuracy}))
+    (out / "reward" / "DONE").touch()
+    return out
+
+
+def test_a_reward_model_scores_what_was_said_and_nobody_beats_himself(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    out = reward_model(tiny_folder, tmp_path / "rm", seed=0)
+    judge = judges.RewardJudge(out)
+    said = [Said(text="Hello there", has_ended=True), Said(text="", has_ended=True)]
+    group = judge.group("Say hello.", said)
+    ((one, empty),) = judge.score([group])
+    assert one != empty
+    assert judge.win_rate([group, group], [group, group]).value == 0.5
+    assert judges.accuracy(out).value == 0.7
+
+
+def test_other_weights_have_another_digest(tiny_folder: Path, tmp_path: Path) -> None:
+    one, same, other = (
+        reward_model(tiny_folder, tmp_path / name, seed=seed)
+        for name, seed in (("one", 0), ("same", 0), ("other", 1))
+    )
+    assert judges.digest(one) == judges.digest(same) != judges.digest(other)
+
+
+def test_a_run_that_has_not_ended_is_no_judge(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="hone train rm"):
+        judges.check(tmp_path)
