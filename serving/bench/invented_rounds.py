@@ -17,6 +17,7 @@ import orjson
 import redis
 
 from feedback import keys
+from serving import artifact
 from serving.registry import PolicyRecord, Registry
 
 _ROUND_S = 5_400.0
@@ -179,26 +180,32 @@ def _write_state(
 def _publish(
     data_dir: Path, folder: Path, version: str, parent: str, round_id: str, created: float
 ) -> PolicyRecord:
+    """As training.publish leaves it: the gate's report is about these weights."""
     target = data_dir / "policies" / version
     target.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(version.encode()).hexdigest()
+    (target / "adapter_config.json").write_text("{}")
+    (target / "adapter_model.safetensors").write_text(f"the weights of {version}")
+    report = orjson.loads((folder / "gate" / "report.json").read_bytes())
     snapshot = orjson.loads((folder / "snapshot" / "manifest.json").read_bytes())
-    manifest = {
-        "version": version,
-        "kind": "adapter",
-        "base_digest": "b" * 64,
-        "parent": parent,
-        "created": created,
-        "files": {"adapter_config.json": "0" * 64, "adapter_model.safetensors": "1" * 64},
-        "lineage": {"round": round_id, "recipe": "cpu-demo", "snapshot": snapshot},
-        "digest": digest,
-    }
-    _json(target / "policy.json", manifest)
+    manifest = artifact.write_manifest(
+        target,
+        version=version,
+        kind="adapter",
+        parent=parent,
+        base_digest="b" * 64,
+        lineage={
+            "round": round_id,
+            "recipe": "cpu-demo",
+            "snapshot": snapshot,
+            "gate": report["checks"],
+        },
+    )
+    _json(folder / "gate" / "report.json", report | {"digest": manifest.digest})
     return PolicyRecord(
         version=version,
         kind="adapter",
         path=str(target),
-        digest=digest,
+        digest=manifest.digest,
         parent=parent,
         round_id=round_id,
         created=created,

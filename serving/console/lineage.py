@@ -18,6 +18,7 @@ from serving.lineage.graph import Key
 from serving.lineage.trail import Trail, trace
 
 _SHOWN = 60  # things of a chain; `hone lineage` has all of them
+_BREAKS_SHOWN = 12
 _MAX_CHARS = 256
 
 
@@ -65,7 +66,7 @@ def _trace(gateway: Gateway, operator: Operator, asked: str, is_forward: bool) -
     return {
         "rows": rows,
         "num_left_out": len(trail.steps) - len(rows),
-        "breaks": [each.message for each in trail.breaks][:_SHOWN],
+        "breaks": [each.message for each in trail.breaks][:_BREAKS_SHOWN],
         "trained": sorted(trail.touched.trained) if trail.touched else None,
         "later": sorted(trail.touched.later) if trail.touched else None,
         "live": trail.live,

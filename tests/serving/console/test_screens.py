@@ -307,6 +307,8 @@ def test_lineage_goes_from_a_version_to_its_rounds_and_from_a_round_forward(
     back = page.get("/console/lineage?of=production").text
     assert made.rounds[-2] in back
     assert "policy-0000" in back
+    assert "cannot be read" not in back
+    assert "other weights" not in back
     assert "there is no chatcmpl-0" in page.get("/console/lineage?of=chatcmpl-0").text
     forward = page.get(f"/console/lineage?of={made.rounds[0]}&way=forward").text
     assert "Trained on it" in forward
