@@ -251,7 +251,7 @@ def tried(
     return []
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_no_request_made_from_it_breaks_it(
     gateway: Running, secret: str, document: dict[str, Any], mode: GenerationMode
