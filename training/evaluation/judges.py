@@ -101,7 +101,7 @@ def measure(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdicts:
-    """What people said of one version: a value per ranking, or per rating."""
+    """What people said of one version: a value per prompt, the mean of all that was said about it."""
 
     win_rate: list[float]  # against the baseline, in rankings that hold both
     likert: list[float]
@@ -111,16 +111,20 @@ def people(
     rows: Iterable[Mapping[str, Any]], *, version: str, baseline: str, labelers: frozenset[str]
 ) -> Verdicts:
     """Of `rankings` and `ratings` as `hone export` writes them, by these labelers alone."""
-    wins, likert = [], []
+    won, likert = defaultdict(list), defaultdict(list)
     for row in rows:
         if row["labeler"] not in labelers:
             continue
         if "completions" in row:
             share = _won(row["completions"], version=version, baseline=baseline)
-            wins += [] if share is None else [share]
-        elif row.get("version") == version and row.get("likert") is not None:
-            likert.append(float(row["likert"]))
-    return Verdicts(win_rate=wins, likert=likert)
+            if share is not None:
+                won[_prompt(row["context"])].append(share)
+        elif row["version"] == version and row["likert"] is not None:
+            likert[_prompt(row["messages"][:-1])].append(float(row["likert"]))
+    return Verdicts(
+        win_rate=[sum(each) / len(each) for each in won.values()],
+        likert=[sum(each) / len(each) for each in likert.values()],
+    )
 
 
 def files(folder: Path) -> list[Path]:
@@ -137,6 +141,10 @@ def files(folder: Path) -> list[Path]:
 def read_people(folder: Path) -> list[dict[str, Any]]:
     """Every held-out judgement of a `hone export` folder. Raises NotFound."""
     return [r.value for file in files(folder) for r in read(file) if r.problem is None]
+
+
+def _prompt(messages: Sequence[Mapping[str, str]]) -> str:
+    return json.dumps([[message["role"], message["content"]] for message in messages])
 
 
 def _won(completions: Sequence[Mapping[str, Any]], *, version: str, baseline: str) -> float | None:

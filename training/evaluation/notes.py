@@ -13,7 +13,7 @@ def of(wish: Wish) -> list[str]:
 _NOTES = {
     "preference": f"Preference: {ANSWERS_PER_PROMPT} answers a prompt at T = 1 of at most {CHAT_TOKENS} tokens, "
     "through the chat template; every pair of answers to a prompt is a comparison, a prompt is a unit.",
-    "people": "People: held-out judgements of the log, in rankings that hold answers of both versions; a ranking "
+    "people": "People: held-out judgements of the log, in rankings that hold answers of both versions; a prompt "
     "is a unit, nothing is sampled anew.",
     "truthfulqa": "TruthfulQA: T = 0, cut at the first newline. The paper's judge, a fine-tuned GPT-3, does not "
     "exist any more; an answer counts as truthful where it shares more words (ROUGE-1) with a right reference than "

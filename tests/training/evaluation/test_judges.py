@@ -19,25 +19,40 @@ from training.rounds import Plan
 EVERYONE = frozenset({"ann", "bob"})
 
 
-def ranking(labeler: str, *answers: tuple[str, int]) -> dict[str, Any]:
+def ranking(labeler: str, *answers: tuple[str, int], prompt: str = "p") -> dict[str, Any]:
     return {
         "labeler": labeler,
+        "context": [{"role": "user", "content": prompt}],
         "completions": [{"version": version, "rank": rank} for version, rank in answers],
     }
 
 
-def rating(labeler: str, version: str, likert: int | None) -> dict[str, Any]:
-    return {"labeler": labeler, "version": version, "likert": likert}
+def rating(labeler: str, version: str, likert: int | None, *, prompt: str = "p") -> dict[str, Any]:
+    said = {"role": "assistant", "content": "answer"}
+    messages = [{"role": "user", "content": prompt}, said]
+    return {"labeler": labeler, "version": version, "likert": likert, "messages": messages}
 
 
 def test_a_win_is_counted_by_pair_of_both_versions_and_a_tie_is_half() -> None:
     rows = [
-        ranking("ann", ("new", 0), ("new", 2), ("old", 1)),  # one won, one lost
-        ranking("bob", ("new", 0), ("old", 0)),
-        ranking("bob", ("new", 0), ("new", 1)),  # nothing of the old one
+        ranking("ann", ("new", 0), ("new", 2), ("old", 1), prompt="p"),  # one won, one lost
+        ranking("bob", ("new", 0), ("old", 0), prompt="q"),
+        ranking("bob", ("new", 0), ("new", 1), prompt="r"),  # nothing of the old one
     ]
     found = judges.people(rows, version="new", baseline="old", labelers=EVERYONE)
     assert found.win_rate == [0.5, 0.5]
+
+
+def test_a_prompt_is_a_unit_however_often_it_was_judged() -> None:
+    rows = [
+        ranking("ann", ("new", 0), ("old", 1)),
+        ranking("bob", ("new", 1), ("old", 0)),
+        rating("ann", "new", 6),
+        rating("bob", "new", 3),
+        rating("bob", "new", 1, prompt="q"),
+    ]
+    found = judges.people(rows, version="new", baseline="old", labelers=EVERYONE)
+    assert (found.win_rate, found.likert) == ([0.5], [4.5, 1.0])
 
 
 def test_only_the_labelers_that_were_asked_for_count() -> None:
