@@ -32,6 +32,7 @@ class CardFacts:
     recipe: Mapping[str, Any] | None
     reward: Mapping[str, Any] | None  # the reward model's report
     checks: Sequence[Mapping[str, Any]]  # of the gate
+    override: Mapping[str, Any] | None  # why an operator had it published although the gate said no
     canaries: Sequence[Mapping[str, Any]]  # that ran with this version, as lineage shows them
 
 
@@ -42,7 +43,7 @@ def text(facts: CardFacts) -> str:
         *_about(facts),
         *_data(facts.snapshot),
         *_training(facts),
-        *_gate(facts.checks),
+        *_gate(facts.checks, facts.override),
         *_canaries(facts.canaries),
         *_limits(facts),
     ]
@@ -126,7 +127,7 @@ def _training(facts: CardFacts) -> Iterator[str]:
                 yield f"| `{section}.{name}` | {_cell(value)} |"
 
 
-def _gate(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _gate(checks: Sequence[Mapping[str, Any]], override: Mapping[str, Any] | None) -> Iterator[str]:
     yield "\n## Gate\n"
     if not checks:
         yield "It has passed no gate."
@@ -138,6 +139,8 @@ def _gate(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         verdict = "passed" if check.get("passed") else "**failed**"
         figures = f"{_number(check.get('value'))} | {interval} | {_number(check.get('limit'))}"
         yield f"| {check.get('name')} | {figures} | {verdict} |"
+    if override is not None:
+        yield f"\n**Published all the same**, by {override['actor']}: {override['reason']}"
 
 
 def _canaries(canaries: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -40,6 +40,7 @@ def facts_of(
         recipe=read(round_dir / "recipe.json") if round_dir and is_there else None,
         reward=read(round_dir / "reward" / "report.json") if round_dir and is_there else None,
         checks=lineage.get("gate") or [],
+        override=lineage.get("override"),
         canaries=canaries,
     )
 

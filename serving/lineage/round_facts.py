@@ -15,7 +15,8 @@ _REWARD = (
     *("accuracy", "accuracy_by_group", "train_rankings", "train_comparisons"),
     *("heldout_rankings", "heldout_comparisons"),
 )
-_GATE = ("passed", "digest", "incumbent", "checks", "override")
+_GATE = ("passed", "digest", "incumbent", "checks")
+_OVERRIDE = ("digest", "actor", "reason", "created")
 STEPS = ("snapshot", "reward", "ppo", "fit", "gate", "publish")
 
 
@@ -33,11 +34,25 @@ def node(key: Key, data_dir: Path, *, digests: Mapping[str, str]) -> Node:
         "recipe_sha256": _sha256(folder / "recipe.json"),
         "reward_model": _some(read(folder / "reward" / "report.json"), _REWARD) or None,
         "gate": _some(report, _GATE) or None,
+        "override": _some(override_of(folder), _OVERRIDE) or None,
         "published": read(folder / "publish" / "result.json"),
         "steps_done": [step for step in STEPS if (folder / step / "DONE").exists()],
     }
-    found = _breaks(key, plan=plan, report=report, digests=digests)
+    found = _breaks(key, folder, plan=plan, report=report, digests=digests)
     return Node(key=key, facts=facts, breaks=tuple(found))
+
+
+def may_serve(folder: Path, digest: str) -> bool:
+    """Whether the gate passed these weights, or an operator took them for a reason, as its folder says."""
+    report, override = read(folder / "gate" / "report.json"), override_of(folder)
+    if report is None or report.get("digest") != digest:
+        return False
+    return bool(report.get("passed")) or (override is not None and override["digest"] == digest)
+
+
+def override_of(folder: Path) -> dict[str, Any] | None:
+    """Why an operator had published what the gate refused."""
+    return read(folder / "gate" / "override.json")
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -51,6 +66,7 @@ def read(path: Path) -> dict[str, Any] | None:
 
 def _breaks(
     key: Key,
+    folder: Path,
     *,
     plan: dict[str, Any] | None,
     report: dict[str, Any] | None,
@@ -63,11 +79,11 @@ def _breaks(
         if report is None:
             message = f"{key.id}: the gate's report on {version} is gone"
             yield Break(node=key, what="gone", message=message)
-        elif not report.get("passed") and not report.get("override"):
-            message = f"{key.id}: the gate refused what {version} is"
-            yield Break(node=key, what="differs", message=message)
         elif report.get("digest") != digest:
             message = f"{key.id}: the gate judged other weights than those of {version}"
+            yield Break(node=key, what="differs", message=message)
+        elif not may_serve(folder, digest):
+            message = f"{key.id}: the gate refused what {version} is, and nobody overrode it"
             yield Break(node=key, what="differs", message=message)
 
 

@@ -102,6 +102,8 @@ def _round(facts: Mapping[str, Any]) -> Iterator[str]:
     checks = facts["gate"].get("checks", [])
     passed = sum(bool(check["passed"]) for check in checks)
     yield f"gate {'passed' if facts['gate'].get('passed') else 'refused'}: {passed} of {len(checks)}"
+    if facts["override"] is not None:
+        yield f"overridden by {facts['override']['actor']}: {facts['override']['reason']}"
 
 
 def _version(facts: Mapping[str, Any]) -> Iterator[str]:

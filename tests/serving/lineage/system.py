@@ -159,6 +159,13 @@ def publish_classifier(data_dir: Path, client: redis.Redis, round_id: str) -> Mo
     return record
 
 
+def override_gate(data_dir: Path, round_id: str, *, digest: str, reason: str) -> None:
+    """As `hone rounds override` leaves it."""
+    said = {"digest": digest, "actor": "key_1", "reason": reason, "created": time.time()}
+    path = data_dir / "rounds" / round_id / "gate" / "override.json"
+    path.write_text(json.dumps(said))
+
+
 def opened(client: redis.Redis, data_dir: Path) -> Registry:
     """A registry with the base."""
     registry = Registry(client)

@@ -36,6 +36,7 @@ def facts(**changes: Any) -> CardFacts:
         "recipe": None,
         "reward": None,
         "checks": [],
+        "override": None,
         "canaries": [],
     }
     return CardFacts(**fields | changes)
@@ -84,6 +85,10 @@ def test_what_was_not_measured_and_what_is_not_here_any_more_is_said() -> None:
     assert "| kl_nats | not measured |  | 1.5 | **failed** |" in text
     assert "| win_rate | 0.61 | 0.55 to 0.67 | 0.5 | passed |" in text
     assert "is not here any more" in text
+    assert "all the same" not in text
+    said = {"actor": "key_1", "reason": "people like it", "digest": "d" * 64}
+    overridden = card.text(facts(checks=checks, override=said))
+    assert "**Published all the same**, by key_1: people like it" in overridden
     assert "It has passed no gate." in card.text(facts())
 
 

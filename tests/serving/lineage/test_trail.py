@@ -17,7 +17,7 @@ from feedback.removal import erase
 from serving.lineage.text import told
 from serving.lineage.trail import Trail, trace
 from tests.feedback.archive.logs import completion, fill, judgement
-from tests.serving.lineage.system import opened, publish, publish_classifier
+from tests.serving.lineage.system import opened, override_gate, publish, publish_classifier
 
 
 class System:
@@ -198,6 +198,20 @@ def test_a_gate_that_judged_other_weights_is_said(system: System) -> None:
     report.write_text(report.read_text().replace(system.first.digest, "0" * 64))
     (broken,) = system.trace("policy-0001").breaks
     assert "judged other weights" in broken.message
+
+
+def test_a_gate_that_said_no_is_a_break_unless_an_operator_took_these_weights_for_a_reason(
+    system: System,
+) -> None:
+    refused = publish(system.data_dir, system.registry, "round-0003", passed=False)
+    (broken,) = system.trace("policy-0003").breaks
+    assert "nobody overrode it" in broken.message
+    override_gate(system.data_dir, "round-0003", digest=refused.digest, reason="people like it")
+    trail = system.trace("policy-0003")
+    assert trail.breaks == []
+    assert "overridden by key_1: people like it" in told(trail)
+    override_gate(system.data_dir, "round-0003", digest="0" * 64, reason="of other weights")
+    assert system.trace("policy-0003").breaks
 
 
 def test_what_was_erased_is_said_and_still_leads_on(system: System) -> None:

@@ -25,7 +25,13 @@ from serving.recovery.found import look
 from serving.recovery.plan import Group, NeedsProduction
 from serving.registry import Registry
 from tests.feedback.archive import logs
-from tests.serving.lineage.system import opened, publish, publish_classifier, write_round
+from tests.serving.lineage.system import (
+    opened,
+    override_gate,
+    publish,
+    publish_classifier,
+    write_round,
+)
 
 LIVE: dict[Group, str | None] = {"policy": "policy-0002", "moderation": "moderation-0001"}
 
@@ -149,7 +155,9 @@ def test_what_is_broken_or_was_refused_is_left_out_and_its_number_too(
     half = publish(tmp_path, registry, "round-0004")
     (Path(broken.path) / "adapter_model.safetensors").write_bytes(b"")
     (Path(half.path) / "policy.json").unlink()
-    (tmp_path / "policies" / ".policy-0005.partial").mkdir()
+    taken = publish(tmp_path, registry, "round-0005", passed=False)
+    override_gate(tmp_path, "round-0005", digest=taken.digest, reason="people like it")
+    (tmp_path / "policies" / ".policy-0006.partial").mkdir()
     shutil.rmtree(tmp_path / "rounds" / "round-0001")  # the folder's own checks say that it passed
     client.flushall()
     plan = apply.carry_out(client, look(tmp_path), settings, chosen={"policy": "policy-0001"})
@@ -158,8 +166,8 @@ def test_what_is_broken_or_was_refused_is_left_out_and_its_number_too(
         "policy-0003",
         "policy-0004",
     }
-    assert set(Registry(client).policies()) == {"policy-0000", "policy-0001"}
-    assert Registry(client).next_version() == "policy-0006"
+    assert set(Registry(client).policies()) == {"policy-0000", "policy-0001", "policy-0005"}
+    assert Registry(client).next_version() == "policy-0007"
 
 
 def test_nothing_is_written_where_another_one_writes_meanwhile(
