@@ -25,6 +25,7 @@ from feedback.errors import Conflict, NotFound, Unavailable, Unprocessable
 from feedback.events import RoundChanged, new_id
 from moderation.versions import Versions
 from serving import round_states
+from serving.lineage import round_facts
 from serving.registry import PRODUCTION, Registry
 from serving.settings import ServingSettings
 from training import news
@@ -68,12 +69,7 @@ def is_done(folder: Path, step: str) -> bool:
 
 def may_publish(folder: Path, *, digest: str) -> bool:
     """The gate passed these weights, or an operator took them for a reason. Of another digest neither counts."""
-    report = json.loads((folder / "gate" / "report.json").read_text())
-    if report["digest"] != digest:
-        return False
-    override = folder / "gate" / OVERRIDE
-    is_overridden = override.exists() and json.loads(override.read_text())["digest"] == digest
-    return bool(report["passed"]) or is_overridden
+    return round_facts.may_serve(folder, digest)
 
 
 def read_plan(folder: Path) -> Plan:
