@@ -60,12 +60,13 @@ def _trace(gateway: Gateway, operator: Operator, asked: str, is_forward: bool) -
         asked,
         direction="forward" if is_forward else "backward",
         tenant=operator.key.tenant,
+        limit=_SHOWN,
         only_tenant=None if operator.may_change else operator.key.tenant,
     )
-    rows = [_row(trail, key, step) for key, step in list(trail.steps.items())[:_SHOWN]]
+    rows = [_row(trail, key, step) for key, step in trail.steps.items()]
     return {
         "rows": rows,
-        "num_left_out": len(trail.steps) - len(rows),
+        "num_left_out": trail.num_steps - len(rows),
         "breaks": [each.message for each in trail.breaks][:_BREAKS_SHOWN],
         "trained": sorted(trail.touched.trained) if trail.touched else None,
         "later": sorted(trail.touched.later) if trail.touched else None,

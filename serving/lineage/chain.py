@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,12 @@ class Chain:
     @classmethod
     def read(cls, client: redis.Redis, data_dir: Path) -> Chain:
         """Raises OSError while the archive's store is away and audits are in it."""
-        audits = (event for _, event in History(client).read(Audit.kind))
         return cls(
             data_dir=data_dir,
             live=Registry(client).snapshot(),
             moderation=Versions(client).live(),
             canaries=tuple(Canaries(client).history()),
-            audits=tuple(event for event in audits if isinstance(event, Audit)),
+            audits=_audits(client, History(client).last_entry(Audit.kind)),
         )
 
     @cached_property
@@ -94,6 +93,13 @@ class Chain:
         theirs = [change for change in changes if change.version in self.moderation.versions]
         ours = [change for change in changes if change.version not in self.moderation.versions]
         return {**deployments.tenures(ours), **deployments.tenures(theirs)}
+
+
+@lru_cache(maxsize=4)
+def _audits(client: redis.Redis, _last: str | None) -> tuple[Audit, ...]:
+    """All of them; read again once there is another one."""
+    events = (event for _, event in History(client).read(Audit.kind))
+    return tuple(event for event in events if isinstance(event, Audit))
 
 
 def _running(canary: Canary) -> dict[str, Any]:

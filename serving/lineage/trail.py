@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class Trail:
     start: Key
     direction: Direction
     steps: Mapping[Key, int]  # from the start
+    num_steps: int  # things that are reached; fewer are in `steps` where a limit was given
     nodes: Mapping[Key, Node]
     edges: list[Edge]
     touched: Touched | None  # forward: the versions that it went into
@@ -88,9 +90,11 @@ def trace(
     tenant: str = "default",
     only_tenant: str | None = None,
     verify: bool = False,
+    limit: int | None = None,
 ) -> Trail:
-    """`tenant`: of an end user, `user:NAME`. `only_tenant`: others' answers, judgements and people are not
-    found. `verify`: every file on the way is hashed.
+    """`tenant`: of an end user, `user:NAME`. `limit`: only the nearest so many are looked into, and shown.
+    `only_tenant`: others' answers, judgements and people are not found. `verify`: every file on the way is
+    hashed.
 
     Raises NotFound, BadRequest for an end user backward, OSError while the archive's store is away.
     """
@@ -99,21 +103,23 @@ def trace(
     seen = _Seen(chain, Log(client), only_tenant=only_tenant)
     seen.look(start, direction)
     edges = [*chain.edges, *seen.edges]
-    steps = walk(edges, [start], direction=direction)
+    reached = walk(edges, [start], direction=direction)
+    steps = dict(islice(reached.items(), limit))
     is_operator = only_tenant is None
     nodes = {
         key: seen.nodes.get(key) or chain.node(key, verify=verify, with_sample=is_operator)
         for key in steps
     }
-    reached = (key.id for key in steps if key.kind == "version")
+    versions = (key.id for key in steps if key.kind == "version")
     return Trail(
         start=start,
         direction=direction,
         steps=steps,
+        num_steps=len(reached),
         nodes=nodes,
         edges=between(edges, steps),
         touched=touched(edges, [start]) if direction == "forward" else None,
-        live={version: names for version in reached if (names := chain.aliases_of(version))},
+        live={version: names for version in versions if (names := chain.aliases_of(version))},
     )
 
 
