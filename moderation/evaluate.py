@@ -17,9 +17,10 @@ from moderation.categories import FITTED
 from moderation.classifier import Classifier
 from moderation.dataset import Row
 from moderation.figures import Floats
+from moderation.inferred import names_identity
 from moderation.obfuscation import STYLES
 from moderation.policy import FLAG
-from moderation.train import figures_of, known, names_identity, rounded
+from moderation.train import figures_of, known, rounded
 
 # Sources whose harmless texts name identities on purpose.
 IDENTITY = ("hatecheck", "madlibs")

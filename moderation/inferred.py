@@ -55,6 +55,11 @@ def completed(row: Row) -> Row:
     return Row(text=row.text, source=row.source, labels=labels)
 
 
+def names_identity(row: Row) -> bool:
+    """Whether a text names a group of people on purpose, and is harmless in every category."""
+    return row.source == "madlibs" or names_group_harmlessly(row)
+
+
 def names_group_harmlessly(row: Row) -> bool:
     """HateCheck's cases that are not hateful and name a group: praise, counter-speech, reclaimed or
     quoted slurs. Its other cases that are not hateful swear, or abuse things, or people for no group

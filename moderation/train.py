@@ -35,7 +35,7 @@ from moderation.dataset import Row
 from moderation.encoder import Encoder
 from moderation.features import NUM_EXTRA, typed
 from moderation.figures import Flags
-from moderation.inferred import completed, names_group_harmlessly
+from moderation.inferred import completed, names_identity
 from moderation.normaliser import normalise
 
 PROMPTS = Path(__file__).with_name("everyday.txt")
@@ -50,7 +50,8 @@ BENIGN_RATE = 0.002
 NEGATIVE_RATE = 0.02
 # Per category, of harmless texts that name a group of people on purpose: HateCheck's, which quote and
 # answer hate, and madlibs'. Five categories that each flag others would add up to 5 %.
-IDENTITY_RATE = 0.01
+IDENTITY_RATE = 0.02
+IDENTITY_WEIGHT = 3.0  # of these texts in the fit: they are the nearest to hate
 CHAT_RATE = 0.0005  # of our prompts and answers, those of the fit included
 # Of a source with this many texts every text counts once; of a larger one less, of a smaller one
 # more, by the square root: no source shall be what a category means.
@@ -58,9 +59,12 @@ USUAL_SOURCE = 1000
 # What a chat consists of: 339 prompts and 1,361 answers would not tell among tweets and books.
 CHAT_WEIGHTS = {"everyday": 8.0, "answers": 3.0}
 NUM_COMPOSITES = 2000
-NUM_COUNTERFACTUALS = 3000
-NUM_NETWORKS = 2
-NETWORK_SHARE = 0.7
+NUM_COUNTERFACTUALS = 2000
+# One network each. What is fitted with much dropout rests on no single feature: it carries over to other
+# sources (LOG.md); what is fitted with little knows these ones.
+DROPOUTS = (0.3, 0.8, 0.3, 0.8)
+NETWORK_SHARE = 0.75
+STORY_WEIGHT = 0.3  # ours are many, and of one hand
 
 Floats = npt.NDArray[np.float32]
 Progress = Callable[[str], None]
@@ -167,7 +171,7 @@ def fit(
     *,
     encoder_digest: str,
     model: str,
-    num_networks: int = NUM_NETWORKS,
+    dropouts: Sequence[float] = DROPOUTS,
     say: Progress = lambda line: None,
 ) -> Heads:
     """Heads fitted on these rows, with a threshold of 0."""
@@ -179,10 +183,17 @@ def fit(
             )
     weights_N = _weights(corpus.rows)
     networks = []
-    for seed in range(num_networks):
-        say(f"network {seed + 1} of {num_networks}")
+    for seed, dropout in enumerate(dropouts):
+        say(f"network {seed + 1} of {len(dropouts)}")
         networks.append(
-            network.fit(corpus.features_NF, labels_NC, known_NC, weights_N=weights_N, seed=seed)
+            network.fit(
+                corpus.features_NF,
+                labels_NC,
+                known_NC,
+                weights_N=weights_N,
+                seed=seed,
+                dropout=dropout,
+            )
         )
     say("TF-IDF regression")
     idf_V = tfidf.inverse_frequency(corpus.buckets)
@@ -250,11 +261,6 @@ def known(rows: Sequence[Row], *, category: str) -> tuple[Flags, Flags]:
     return values_N >= 0, values_N == 1
 
 
-def names_identity(row: Row) -> bool:
-    """Whether a text names a group of people on purpose, and is harmless in every category."""
-    return row.source == "madlibs" or names_group_harmlessly(row)
-
-
 def rounded(value: Any) -> float:
     """Four digits: more would only record the noise."""
     return float(f"{float(value):.4g}")
@@ -293,10 +299,19 @@ def _labels(rows: Sequence[Row]) -> tuple[Floats, Floats]:
 def _weights(rows: Sequence[Row]) -> Floats:
     sizes = Counter(row.source for row in rows)
     by_source = {
-        source: min(3.0, max(0.3, (USUAL_SOURCE / size) ** 0.5)) * CHAT_WEIGHTS.get(source, 1.0)
+        source: min(3.0, max(0.3, (USUAL_SOURCE / size) ** 0.5)) * _own_weight(source)
         for source, size in sizes.items()
     }
-    return np.array([by_source[row.source] for row in rows], dtype=np.float32)
+    weights = [
+        by_source[row.source] * (IDENTITY_WEIGHT if names_identity(row) else 1) for row in rows
+    ]
+    return np.array(weights, dtype=np.float32)
+
+
+def _own_weight(source: str) -> float:
+    if source.startswith(synthetic.STORY_SOURCE):
+        return STORY_WEIGHT
+    return CHAT_WEIGHTS.get(source, 1.0)
 
 
 def _every(total: int, say: Progress) -> Callable[[int], None]:

@@ -20,3 +20,21 @@ def test_harmful_kinds_and_harmless_ones_are_both_there() -> None:
     for name in set(FITTED) - {"sexual"}:
         assert sum(row.labels.get(name) == 1 for row in rows) > 100
     assert sum(1 not in row.labels.values() for row in rows) > 1000
+
+
+def test_a_story_is_about_the_same_people_to_its_end() -> None:
+    groups = {"jews", "muslims", "lesbians", "mexicans", "refugees", "hindus", "koreans"}
+    stories = [row for row in synthetic.texts() if row.source == "templates/story-about-groups"]
+    named = [groups & set(row.text.lower().replace(".", "").split()) for row in stories]
+    assert len(stories) > 300
+    assert sum(len(found) == 1 for found in named) > 50
+    assert not [found for found in named if len(found) > 1]
+
+
+def test_harmful_and_harmless_stories_begin_alike() -> None:
+    def beginnings(kind: str) -> set[str]:
+        rows = (row for row in synthetic.texts() if row.source == f"templates/story-{kind}")
+        return {row.text.lower()[:20] for row in rows}
+
+    shared = beginnings("violence") & beginnings("peace")
+    assert len(shared) > 0.3 * len(beginnings("violence"))
