@@ -49,13 +49,15 @@ BENIGN_SOURCES = frozenset(
 BENIGN_RATE = 0.002
 NEGATIVE_RATE = 0.02
 # Per category, of harmless texts that name a group of people on purpose: HateCheck's, which quote and
-# answer hate, and madlibs'. Five categories that each flag others would add up to 5 %.
-IDENTITY_RATE = 0.02
-IDENTITY_WEIGHT = 3.0  # of these texts in the fit: they are the nearest to hate
+# answer hate, and madlibs'. Below 5 % in any category: those of one category are seldom another's.
+IDENTITY_RATE = 0.015
+IDENTITY_WEIGHT = 2.5  # of these texts in the fit: they are the nearest to hate
 CHAT_RATE = 0.0005  # of our prompts and answers, those of the fit included
 # Of a source with this many texts every text counts once; of a larger one less, of a smaller one
-# more, by the square root: no source shall be what a category means.
+# more, by a power of its size: no source shall be what a category means.
 USUAL_SOURCE = 1000
+SOURCE_POWER = 0.75
+LIGHTEST, HEAVIEST = 0.15, 3.0
 # What a chat consists of: 339 prompts and 1,361 answers would not tell among tweets and books.
 CHAT_WEIGHTS = {"everyday": 8.0, "answers": 3.0}
 NUM_COMPOSITES = 2000
@@ -299,7 +301,8 @@ def _labels(rows: Sequence[Row]) -> tuple[Floats, Floats]:
 def _weights(rows: Sequence[Row]) -> Floats:
     sizes = Counter(row.source for row in rows)
     by_source = {
-        source: min(3.0, max(0.3, (USUAL_SOURCE / size) ** 0.5)) * _own_weight(source)
+        source: min(HEAVIEST, max(LIGHTEST, (USUAL_SOURCE / size) ** SOURCE_POWER))
+        * _own_weight(source)
         for source, size in sizes.items()
     }
     weights = [
