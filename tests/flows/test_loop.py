@@ -218,6 +218,36 @@ def test_a_closed_gate_refuses_the_candidate_and_says_why(stack: Stack, tmp_path
     assert stack.redis.hget("hone:aliases", "production") == b"policy-0002"
 
 
+async def test_an_answer_leads_back_to_judgements_and_a_lost_registry_comes_back_from_the_folders(
+    stack: Stack,
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        person = Person(session, url=stack.url, key=stack.ready["api_key"])
+        answer, _ = await person.ask("who made you", max_tokens=2)
+    back = stack.hone("lineage", answer["id"], "--verify", "--json")
+    assert back.returncode == 0, back.stdout + back.stderr
+    found = json.loads(back.stdout)
+    reached = {node["key"]: node["facts"] for node in found["nodes"]}
+    versions = {f"version:policy-000{number}" for number in range(3)}
+    assert versions | {"round:round-0001", "round:round-0002"} <= reached.keys()
+    sample = reached["snapshot:rounds/round-0001/snapshot"]["sample"]["rankings.jsonl"]
+    assert set(sample) <= set(rankings_of(stack, "round-0001"))
+    forward = json.loads(stack.hone("lineage", sample[0], "--forward", "--json").stdout)
+    # A snapshot holds all that was said until then, so a later round learns from it again.
+    assert forward["trained_versions"] == ["policy-0001", "policy-0002"]
+    assert forward["live"]["policy-0002"] == ["production"]
+    assert (stack.folder / "policies" / "policy-0002" / "README.md").exists()
+
+    before = {name: stack.redis.hgetall(name) for name in ("hone:policies", "hone:aliases")}
+    stack.redis.delete(*before, "hone:policy_seq", "hone:round_seq")
+    assert stack.hone("policies", "recover", "--yes").returncode == 0
+    await assert_all_agree(stack, "policy-0002")
+    for name, content in before.items():
+        assert stack.redis.hgetall(name).keys() == content.keys()
+    assert stack.redis.get("hone:policy_seq") == b"2"
+    assert stack.redis.get("hone:round_seq") == b"3"
+
+
 def start_round(stack: Stack, recipe: Path) -> str:
     started = stack.hone("rounds", "start", "--recipe", str(recipe))
     assert started.returncode == 0, started.stderr
