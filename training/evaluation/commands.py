@@ -152,7 +152,7 @@ def _run(wish: Wish) -> Report:
         policies=[report.policy_row(policy) for policy in wish.policies],
         rows=report.rows(measured.values, baseline=wish.baseline),
         comparisons=[report.compare(measured.values, baseline=b) for b in wish.baselines],
-        data={os.path.relpath(name, wish.sources.data): d for name, d in measured.digests.items()},
+        data={_shown(name, wish.sources.data): d for name, d in measured.digests.items()},
         judge=measured.judge,
         notes=notes.of(wish),
     )
@@ -171,6 +171,12 @@ def _command(words: Sequence[str]) -> str:
     ]
     shown = ["--key=…" if word.startswith("--key=") else word for word in shown]
     return shlex.join(["hone", *shown])
+
+
+def _shown(name: str, data: Path) -> str:
+    """A file as a reader knows it: where it lies is nobody's business."""
+    path = Path(name)
+    return str(path.relative_to(data)) if path.is_relative_to(data) else "/".join(path.parts[-2:])
 
 
 def _policies(

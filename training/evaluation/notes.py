@@ -36,6 +36,8 @@ def _more(wish: Wish) -> list[str]:
         )
     if "preference" in wish.suites and wish.judge is None:
         found.append("No --judge: answers were sampled, and nobody compared them.")
+    if any(policy.is_prompted for policy in wish.policies) and {"bias", "tax"} & {*wish.suites}:
+        found.append("Bias and tax look at whole texts: no prefix stands before them.")
     if wish.gateway is not None:
         found.append("Asked through the gateway: what moderation blocks counts as an empty answer.")
     return found
