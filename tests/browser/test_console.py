@@ -23,6 +23,8 @@ from tests.feedback.quality.test_report import NOW, crowd, labeler
 from tests.serving.conftest import Running
 from tests.serving.test_admin import promote, publish, served_by
 
+# A page looks again every three seconds; on a busy machine an answer takes its time.
+expect.set_options(timeout=30_000)
 # Pictures of what an operator sees are kept where this names a folder.
 SHOTS = os.environ.get("HONE_BROWSER_SHOTS")
 PHONE = {"width": 390, "height": 844}
