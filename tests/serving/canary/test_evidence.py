@@ -6,17 +6,20 @@ import math
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.canary.evidence import harm, losses, win_rate_interval, wins
 from serving.canary.figures import Units
+
+SEEDED = settings(deadline=None, derandomize=True, database=None)
 
 VOTES = st.lists(
     st.tuples(st.sampled_from([0.0, 0.2, 0.5, 0.8, 1.0]), st.integers(1, 60)), max_size=5
 )
 
 
+@SEEDED
 @given(st.floats(0.01, 0.9), st.integers(0, 12))
 def test_without_a_difference_harm_is_worth_one_on_average(share: float, people: int) -> None:
     """So it is a fair game, at every length: its e-value reaches 100 with a probability of 1 % at most."""
@@ -40,6 +43,7 @@ def test_harm_is_fair_when_the_share_grows_on_the_way() -> None:
     assert mean == pytest.approx(1.0)
 
 
+@SEEDED
 @given(st.floats(0.05, 0.95))
 def test_wins_are_fair_where_people_are_indifferent_on_average(rate: float) -> None:
     """Whatever a person's votes are like, as long as people do not prefer the canary on average."""
@@ -53,6 +57,7 @@ def test_wins_are_fair_where_people_are_indifferent_on_average(rate: float) -> N
         assert mean == pytest.approx(1.0)
 
 
+@SEEDED
 @given(VOTES)
 def test_a_loss_is_a_win_seen_from_the_other_side(votes: Units) -> None:
     mirrored = [(1 - vote, people) for vote, people in votes]
@@ -60,6 +65,7 @@ def test_a_loss_is_a_win_seen_from_the_other_side(votes: Units) -> None:
     assert min(losses(votes), wins(votes)) <= 1 + 1e-9  # both cannot speak
 
 
+@SEEDED
 @given(VOTES, st.integers(1, 40))
 def test_another_person_who_prefers_the_canary_never_speaks_against_it(
     votes: Units, more: int
@@ -86,6 +92,7 @@ def test_nine_people_who_agree_are_enough_and_one_with_many_votes_is_not() -> No
     assert wins([(1.0, 1)]) < 2.0
 
 
+@SEEDED
 @given(VOTES)
 def test_the_interval_holds_the_mean_of_what_was_seen(votes: Units) -> None:
     low, high = win_rate_interval(votes, alpha=0.05)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.canary import figures
 from serving.canary.figures import SILENT_S, VOTES_EACH, Arm, Figures, Firsts, Pairs, bucket
+
+SEEDED = settings(deadline=None, derandomize=True, database=None)
 
 SCORES = st.lists(st.sampled_from([0.0, 0.5, 1.0]), max_size=40)
 
@@ -20,6 +22,7 @@ def test_a_person_counts_once_in_the_arm_where_it_first_happened() -> None:
     assert sorted(firsts.by_share()) == [(0.1, 1, 1), (0.3, 1, 0)]
 
 
+@SEEDED
 @given(SCORES)
 def test_one_voter_is_one_unit_however_often_they_vote(scores: list[float]) -> None:
     pairs = Pairs()
@@ -73,6 +76,7 @@ def test_figures_survive_the_way_to_redis_and_back() -> None:
     assert figures.load(kept.dump()) == kept
 
 
+@SEEDED
 @given(st.lists(st.floats(1, 1e6), min_size=1, max_size=50))
 def test_times_are_right_to_a_tenth(times_ms: list[float]) -> None:
     arm = Arm(answers=len(times_ms))
