@@ -80,6 +80,12 @@ def open_gate(tmp_path: Path) -> Path:
         "max_perplexity_ratio": 1e6,
         "min_length_ratio": 0.0,
         "max_length_ratio": 1e6,
+        "max_kl_incumbent_nats": 1e6,
+        "max_refusal_increase": 1.0,
+        "max_repetition_increase": 1.0,
+        "min_entropy_ratio": 0.0,
+        "max_entropy_ratio": 1e6,
+        "max_engine_gap_nats": 1e6,
     }
     rest, gate = (RECIPES / "tiny.toml").read_text().split("[gate]")
     for name, value in limits.items():
