@@ -19,6 +19,7 @@ audit     /console/audit: who changed what, and why
 configuration  /console/settings: settings and keys, masked
 actions   forms that change something
 charts    figures of the labeling page as places on a drawing: pure
+frames    where figures lie on a drawing: pure
 plots     curves and intervals, the same: pure
 curves    which curves of a round are drawn first
 hours     judgements an hour as bars: pure

@@ -6,41 +6,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from serving.console.frames import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Dot,
+    Frame,
+    Line,
+    Points,
+    Tick,
+)
 from serving.console.words import figure
 
-WIDTH, HEIGHT = 400, 214
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 16, 12, 44
-_TICKS = 4
 _ROWS_SHOWN = 12  # of the table that says the same
-
-Points = Sequence[tuple[float, float]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tick:
-    at: float
-    label: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dot:
-    """A point with its interval; `low` and `high` are y of its ends."""
-
-    x: float
-    y: float
-    low: float | None = None
-    high: float | None = None
-    note: str
-    is_odd: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    x1: float
-    y1: float
-    x2: float
-    y2: float
-    label: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +39,10 @@ class Plot:
     x_name: str = ""
     width: int = WIDTH
     height: int = HEIGHT
-    left: int = _LEFT
-    right: int = WIDTH - _RIGHT
-    top: int = _TOP
-    bottom: int = HEIGHT - _BOTTOM
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    top: int = TOP
+    bottom: int = HEIGHT - BOTTOM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +73,7 @@ def curve(name: str, points: Points, *, x_name: str = "iteration") -> Plot | Non
     if not found:
         return None
     xs, ys = [x for x, _ in found], [y for _, y in found]
-    frame = _Frame(xs, ys)
+    frame = Frame(xs, ys)
     least, most = min(found, key=_second), max(found, key=_second)
     summary = (
         f"{name}: {figure(ys[0])} at {x_name} {figure(xs[0])}, {figure(ys[-1])} at {figure(xs[-1])}; "
@@ -115,7 +96,7 @@ def against(points: Points, *, x_name: str, y_name: str) -> Plot | None:
     found = _finite(points)
     if not found:
         return None
-    frame = _Frame([x for x, _ in found], [y for _, y in found])
+    frame = Frame([x for x, _ in found], [y for _, y in found])
     (x0, y0), (x1, y1) = found[0], found[-1]
     summary = (
         f"{y_name} against {x_name}: from {figure(y0)} at {figure(x0)} to {figure(y1)} at {figure(x1)}, "
@@ -147,7 +128,7 @@ def measured(
     if not marks:
         return None
     ys = [y for mark in marks for y in (mark.low, mark.high)]
-    frame = _Frame(
+    frame = Frame(
         [mark.x for mark in marks], [*ys, *([] if reference is None else [reference])], pad=0.5
     )
     notes = [
@@ -185,7 +166,7 @@ def diagonal(
     if not found:
         return None
     least = min(low, *(y for _, y in found))
-    frame = _Frame([low, 1.0], [math.floor(10 * least) / 10, 1.0])
+    frame = Frame([low, 1.0], [math.floor(10 * least) / 10, 1.0])
     said = [(figure(x), figure(y), f"{size:,}") for (x, y), size in zip(found, sizes, strict=True)]
     notes = [f"{x_name} {x}: {y_name} {y}, {size} comparisons" for x, y, size in said]
     return Plot(
@@ -206,7 +187,7 @@ def judged_twice(marks: Sequence[Measured], *, x_name: str, y_name: str) -> Plot
     marks = [mark for mark in marks if math.isfinite(mark.x) and math.isfinite(mark.value)]
     if not marks:
         return None
-    frame = _Frame([0.0, 1.0], [0.0, 1.0])
+    frame = Frame([0.0, 1.0], [0.0, 1.0])
     notes = [
         f"{mark.label}: {x_name} {figure(mark.x)}, {y_name} {figure(mark.value)}, "
         f"{figure(mark.low)} to {figure(mark.high)}"
@@ -247,69 +228,6 @@ def bar(
         at=place(value),
         limit=None if limit is None else place(limit),
     )
-
-
-class _Frame:
-    """From figures to places."""
-
-    def __init__(self, xs: Sequence[float], ys: Sequence[float], *, pad: float = 0.0) -> None:
-        levels = _ticks(min(ys), max(ys))
-        self._low, self._high = min(levels[0], min(ys)), max(levels[-1], max(ys))
-        self._start, self._end = min(xs) - pad, max(xs) + pad
-        if self._end == self._start:
-            self._start, self._end = self._start - 0.5, self._end + 0.5
-        across = [x for x in _ticks(min(xs), max(xs)) if self._start <= x <= self._end]
-        self.x_ticks = [Tick(at=self.x(x), label=figure(x)) for x in across]
-        self.y_ticks = [Tick(at=self.y(y), label=figure(y)) for y in levels]
-
-    def x(self, value: float) -> float:
-        share = (value - self._start) / (self._end - self._start)
-        return round(_LEFT + share * (WIDTH - _LEFT - _RIGHT), 1)
-
-    def y(self, value: float) -> float:
-        share = (value - self._low) / (self._high - self._low)
-        return round(HEIGHT - _BOTTOM - share * (HEIGHT - _BOTTOM - _TOP), 1)
-
-    def path(self, points: Points) -> str:
-        return " ".join(f"{self.x(x)},{self.y(y)}" for x, y in points)
-
-    def dot(
-        self,
-        x: float,
-        y: float,
-        *,
-        note: str,
-        low: float | None = None,
-        high: float | None = None,
-        is_odd: bool = False,
-    ) -> Dot:
-        return Dot(
-            x=self.x(x),
-            y=self.y(y),
-            low=None if low is None else self.y(low),
-            high=None if high is None else self.y(high),
-            note=note,
-            is_odd=is_odd,
-        )
-
-    def line(self, x1: float, y1: float, x2: float, y2: float) -> Line:
-        return Line(x1=self.x(x1), y1=self.y(y1), x2=self.x(x2), y2=self.y(y2))
-
-    def level(self, value: float, *, label: str) -> Line:
-        y = self.y(value)
-        return Line(x1=_LEFT, y1=y, x2=WIDTH - _RIGHT, y2=y, label=label)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers from just below to just above."""
-    if high - low < 1e-12 * max(abs(low), abs(high), 1e-12):
-        step = abs(high) / 2 or 0.5
-        return [high - step, high, high + step]
-    rough = (high - low) / _TICKS
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * times for times in (1, 2, 2.5, 5, 10) if power * times >= rough * 0.999)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    return [round(number * step, 12) for number in range(first, last + 1)]
 
 
 def _finite(points: Points) -> list[tuple[float, float]]:
