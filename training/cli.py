@@ -122,6 +122,7 @@ def cancel(round_id: str, data: DataDir = _HERE, yes: Yes = False) -> None:
 
     with redis_of(data) as client:
         round_states.cancel(client, round_id)
+        log_change(client, "rounds.cancel", round_id=round_id, reason="the command line")
     typer.echo(f"{round_id} is being cancelled")
 
 
