@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +22,12 @@ from feedback.errors import HoneError
 from feedback.events import Audit, Choice, Completion, encode, id_of
 from serving.bench import invented_rounds
 from serving.bench.invented_rounds import Invented
-from serving.bench.load import pinned, quantile
-from serving.bench.processes import cores, running
+from serving.bench.load import quantile
+from serving.bench.processes import gateway_alone
 from serving.bench.report import machine
 from serving.canary.store import Canaries
 from serving.registry import Registry
-from serving.stack import parts
 from serving.stack.parts import Plan
-from serving.stack.preflight import choose_port
-from serving.stack.probes import http_ok
 
 if TYPE_CHECKING:
     import redis
@@ -51,33 +46,12 @@ async def run(
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """The report: a row for every screen, milliseconds."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=data_dir.resolve()) as temporary:
-        folder = Path(temporary)
-        plan = parts.plan(
-            data_dir=folder,
-            base_model=folder,
-            host="127.0.0.1",
-            port=choose_port(8300),
-            redis_url=None,
+    async with gateway_alone(data_dir) as (plan, _):
+        secret, made, memory_mb = await asyncio.to_thread(
+            _fill, plan, num_completions, num_versions, say
         )
-        stack = {part.name: part for part in parts.parts(plan)}
-        tested, others = cores()
-        chosen = [
-            replace(stack["redis"], command=pinned(stack["redis"].command, to=others)),
-            replace(
-                stack["gateway"],
-                command=pinned(stack["gateway"].command, to=tested),
-                ready=http_ok(plan.port, "/healthz"),  # no engine: screens need none
-                needs=("redis",),
-            ),
-        ]
-        async with running(plan, chosen):
-            secret, made, memory_mb = await asyncio.to_thread(
-                _fill, plan, num_completions, num_versions, say
-            )
-            say("asking for the screens")
-            rows = await _measure(plan, secret, made, num_times)
+        say("asking for the screens")
+        rows = await _measure(plan, secret, made, num_times)
     return {
         "machine": machine(),
         "completions": num_completions,

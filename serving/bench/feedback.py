@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,12 +26,9 @@ from feedback.connection import connect
 from feedback.events import Choice, Completion, new_id
 from serving import auth
 from serving.bench.load import Load, Sample, pinned, quantile, send
-from serving.bench.processes import cores, running
+from serving.bench.processes import cores, gateway_alone
 from serving.bench.report import machine, times
-from serving.stack import parts
 from serving.stack.parts import Plan
-from serving.stack.preflight import choose_port
-from serving.stack.probes import http_ok
 
 _NUM_SETS = 500
 _NUM_ANSWERS = 4
@@ -46,36 +42,12 @@ async def run(
     rounds: int,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The report. Redis' folder is made in `data_dir`, to be on the disk that `hone up` writes."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=data_dir.resolve()) as temporary:
-        folder = Path(temporary)
-        plan = parts.plan(
-            data_dir=folder,
-            base_model=folder,
-            host="127.0.0.1",
-            port=choose_port(8300),
-            redis_url=None,
-        )
-        stack = {part.name: part for part in parts.parts(plan)}
-        tested, others = cores()
-        chosen = [
-            replace(stack["redis"], command=pinned(stack["redis"].command, to=others)),
-            replace(
-                stack["gateway"],
-                command=pinned(stack["gateway"].command, to=tested),
-                # There is no engine: judging needs none.
-                ready=http_ok(plan.port, "/healthz"),
-                needs=("redis",),
-            ),
-        ]
-        async with running(plan, chosen) as pids:
-            loads = _loads(plan, pids["gateway"])
-            rows = []
-            for size in concurrency:
-                rows += await _measured(
-                    plan, loads, size=size, seconds=seconds, rounds=rounds, say=say
-                )
+    """The report."""
+    async with gateway_alone(data_dir) as (plan, pids):
+        loads = _loads(plan, pids["gateway"])
+        rows = []
+        for size in concurrency:
+            rows += await _measured(plan, loads, size=size, seconds=seconds, rounds=rounds, say=say)
     return {"machine": machine(), "feedback": rows}
 
 

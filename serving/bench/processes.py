@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 from feedback.errors import HoneError
+from serving.bench.load import pinned
 from serving.stack import parts
 from serving.stack.parts import Part, Plan
+from serving.stack.preflight import choose_port
+from serving.stack.probes import http_ok
 from serving.stack.supervisor import Supervisor
 
 
@@ -42,6 +48,35 @@ async def running(plan: Plan, chosen: list[Part]) -> AsyncIterator[dict[str, int
         finally:
             stopping.set()
             await watching
+
+
+@asynccontextmanager
+async def gateway_alone(data_dir: Path) -> AsyncIterator[tuple[Plan, dict[str, int]]]:
+    """A gateway on one core and Redis on the others, without an engine: judging and looking need none. Their
+    folder is made in `data_dir`, to be on the disk that `hone up` writes."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=data_dir.resolve()) as temporary:
+        folder = Path(temporary)
+        plan = parts.plan(
+            data_dir=folder,
+            base_model=folder,
+            host="127.0.0.1",
+            port=choose_port(8300),
+            redis_url=None,
+        )
+        stack = {part.name: part for part in parts.parts(plan)}
+        tested, others = cores()
+        chosen = [
+            replace(stack["redis"], command=pinned(stack["redis"].command, to=others)),
+            replace(
+                stack["gateway"],
+                command=pinned(stack["gateway"].command, to=tested),
+                ready=http_ok(plan.port, "/healthz"),
+                needs=("redis",),
+            ),
+        ]
+        async with running(plan, chosen) as pids:
+            yield plan, pids
 
 
 def _check(supervisor: Supervisor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import redis
 
 from tests.conftest import free_port
 from tests.tiny_model import write_tiny_model
+from training.config import RECIPES
 from training.demo_people import Person
 
 
@@ -82,6 +84,36 @@ class Stack:
             text=True,
             timeout=timeout_s,
         )
+
+
+def write_recipe(path: Path, *, rest: dict[str, str] | None = None, **gate: float) -> Path:
+    """The tiny recipe with other limits of its gate, and, in `rest`, other lines before it."""
+    before, limits = (RECIPES / "tiny.toml").read_text().split("[gate]")
+    for name, value in gate.items():
+        limits, count = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", limits)
+        assert count == 1, name
+    for line, other in (rest or {}).items():
+        assert line in before, line
+        before = before.replace(line, other)
+    path.write_text(f"{before}[gate]{limits}")
+    return path
+
+
+# Limits that any candidate keeps: a random model learns nothing to speak of.
+OPEN = {
+    "min_win_rate": 0.0,
+    "max_kl_nats": 1e6,
+    "min_reward_accuracy": 0.0,
+    "max_flagged_increase": 1.0,
+    "max_perplexity_ratio": 1e6,
+    "min_length_ratio": 0.0,
+    "max_length_ratio": 1e6,
+    "max_kl_incumbent_nats": 1e6,
+    "max_refusal_increase": 1.0,
+    "max_repetition_increase": 1.0,
+    "max_entropy_ratio": 1e6,
+    "max_engine_gap_nats": 1e6,
+}
 
 
 def start_stack(folder: Path, model: Path, **environment: str) -> Stack:

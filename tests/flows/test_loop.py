@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import signal
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 
 from feedback import eventlog
 from serving.stack.parts import load_secrets
-from tests.flows.conftest import Stack
+from tests.flows.conftest import OPEN, Stack, write_recipe
 from training.config import RECIPES
 from training.demo_people import Person
 from training.demo_traffic import Traffic
@@ -71,29 +70,8 @@ def rankings_of(stack: Stack, round_id: str) -> list[str]:
 
 @pytest.fixture
 def open_gate(tmp_path: Path) -> Path:
-    """The tiny recipe with limits that any candidate keeps: a random model learns nothing to speak of."""
-    limits = {
-        "min_win_rate": 0.0,
-        "max_kl_nats": 1e6,
-        "min_reward_accuracy": 0.0,
-        "max_flagged_increase": 1.0,
-        "max_perplexity_ratio": 1e6,
-        "min_length_ratio": 0.0,
-        "max_length_ratio": 1e6,
-        "max_kl_incumbent_nats": 1e6,
-        "max_refusal_increase": 1.0,
-        "max_repetition_increase": 1.0,
-        "min_entropy_ratio": 0.0,
-        "max_entropy_ratio": 1e6,
-        "max_engine_gap_nats": 1e6,
-    }
-    rest, gate = (RECIPES / "tiny.toml").read_text().split("[gate]")
-    for name, value in limits.items():
-        gate, count = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", gate)
-        assert count == 1, name
-    path = tmp_path / "open.toml"
-    path.write_text(f"{rest}[gate]{gate}")
-    return path
+    """The tiny recipe with a gate that refuses nothing."""
+    return write_recipe(tmp_path / "open.toml", **OPEN)
 
 
 def test_the_openai_client_talks_to_it(stack: Stack) -> None:

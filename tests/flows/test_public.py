@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +17,8 @@ import pytest
 from serving.canary.figures import VOTES_EACH
 from serving.canary.store import Canaries
 from serving.registry import Registry
-from tests.flows.conftest import Stack, start_stack, stop_stack
+from tests.flows.conftest import OPEN, Stack, start_stack, stop_stack, write_recipe
 from tests.flows.test_loop import start_round, wait_for_round
-from training.config import RECIPES
 from training.demo_people import Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -54,29 +52,9 @@ def public(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterat
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     """Only the judge has to prove itself: a random model's answers become neither better nor worse."""
-    limits = {
-        "min_win_rate": 0.0,
-        "max_kl_nats": 1e6,
-        "min_reward_accuracy": 0.5,
-        "max_flagged_increase": 1.0,
-        "max_perplexity_ratio": 1e6,
-        "min_length_ratio": 0.0,
-        "max_length_ratio": 1e6,
-        "max_kl_incumbent_nats": 1e6,
-        "max_refusal_increase": 1.0,
-        "max_repetition_increase": 1.0,
-        "max_entropy_ratio": 1e6,
-        "max_engine_gap_nats": 1e6,
-    }
-    rest, gate = (RECIPES / "tiny.toml").read_text().split("[gate]")
-    for name, value in limits.items():
-        gate, count = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", gate)
-        assert count == 1, name
-    path = tmp_path / "public.toml"
-    rest, count = re.subn(r"(?m)^learning_rate = 3e-3$", "learning_rate = 1e-2", rest)
-    assert count >= 1
-    path.write_text(f"{rest}[gate]{gate}")
-    return path
+    quicker = {"learning_rate = 3e-3": "learning_rate = 1e-2"}
+    limits = OPEN | {"min_reward_accuracy": 0.5}
+    return write_recipe(tmp_path / "public.toml", rest=quicker, **limits)
 
 
 async def round_of(
