@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from playwright.sync_api import expect
@@ -52,7 +53,8 @@ def test_a_stream_that_breaks_keeps_what_came_and_offers_another_try(
     engine.break_next = 1
     ask(page, "one two three four five six")
     expect(page.locator(".problem")).to_contain_text("The answer broke off.")
-    expect(page.locator(".prose")).to_have_text("ONE TWO")
+    # What the gateway had read when the connection broke: the second word may still have been on its way.
+    expect(page.locator(".prose")).to_have_text(re.compile(r"^ONE( TWO)?\s*$"))
     expect(page.get_by_role("button", name="Good answer")).to_have_count(0)
     page.get_by_role("button", name="Try again").click()
     expect(page.locator(".prose")).to_have_text("ONE TWO THREE FOUR FIVE SIX")
