@@ -19,7 +19,7 @@ from serving.canary.store import Canaries
 from serving.registry import Registry
 from tests.flows.conftest import OPEN, Stack, start_stack, stop_stack, write_recipe
 from tests.flows.test_loop import start_round, wait_for_round
-from training.demo_people import Person
+from training.demo_people import Failed, Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -91,6 +91,12 @@ async def vote(stack: Stack, *, for_canary: bool) -> None:
             return refs
 
         async def judge(number: int) -> None:
+            try:
+                await vote_while_it_lasts(number)
+            except Failed as error:
+                assert error.status == 404  # others have decided: there is no canary any more
+
+        async def vote_while_it_lasts(number: int) -> None:
             num_votes = 0
             for turn in range(5 * VOTES_EACH):
                 refs = await answered(f"compare {number} {turn}", number)
