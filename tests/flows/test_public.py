@@ -1,5 +1,5 @@
-"""From a round to the public, on a real stack with a tiny model: three rounds by one recipe. What a good one
-taught is promoted by people; poisoned judgements stop at the gate; what passes it and turns out worse goes back.
+"""From a round to the public, on a real stack with a tiny model: three rounds. What a good one taught is promoted
+by people; poisoned judgements stop at the gate; what an open gate lets pass and turns out worse goes back.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ async def vote(stack: Stack, *, for_canary: bool) -> None:
             try:
                 await vote_while_it_lasts(number)
             except Failed as error:
-                assert error.status == 404  # others have decided: there is no canary any more
+                if error.status != 404:  # others have decided: there is no canary any more
+                    raise
 
         async def vote_while_it_lasts(number: int) -> None:
             num_votes = 0
@@ -147,7 +148,11 @@ async def test_three_rounds_meet_the_public(public: Stack, recipe: Path) -> None
     assert registry.snapshot().canary is None
 
     worse, state = await round_of(
-        public, recipe, name="third question", prefer=a_share, num_prompts=3 * NUM_PROMPTS
+        public,
+        write_recipe(recipe.with_name("open.toml"), **OPEN),
+        name="third question",
+        prefer=a_share,
+        num_prompts=AT_A_TIME,
     )
     assert state["status"] == "finished", state
     bad = json.loads(state["detail"])["version"]
