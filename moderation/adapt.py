@@ -54,7 +54,8 @@ def adapt(
     """
     if not any(name in row.labels for row in said for name in FITTED):
         raise Unprocessable(
-            f"nothing was said about {', '.join(FITTED)}: there is nothing to learn"
+            f"nothing was said about {', '.join(FITTED)}: there is nothing to learn; "
+            "say what a text is with `hone label correct`"
         )
     anchors = anchor_texts(own_texts() if ours is None else ours)
     rows = plain([*anchors, *said])

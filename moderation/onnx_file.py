@@ -1,7 +1,8 @@
 """ONNX files without the `onnx` package: tensors of one, and the bytes of a small new one.
 
 Both are protobuf messages; only the fields that are needed here are known (numbers from onnx.proto,
-IR version 9). A new file holds no weights: the session gets them from memory.
+IR version 9). A new file holds no weights: the session gets them from memory. Not by the `onnx`
+package: heads are bound to a digest over these bytes, which would change with its releases.
 """
 
 from __future__ import annotations

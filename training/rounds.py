@@ -187,6 +187,8 @@ class Rounds:
         self, round_id: str, change: round_states.Move, *, token: str = "", **detail: Any
     ) -> round_states.Outcome:
         """Close a round by FINISH, REFUSE, FAIL or CANCELLED_NOW. Repeating changes nothing."""
+        if (kind := self.kind(round_id)) != POLICY:
+            detail["kind"] = kind
         return round_states.move(
             self.redis,
             round_id,

@@ -24,7 +24,7 @@ _OF_ACTION = {"promote": "policy.promoted", "rollback": "policy.rolled_back"}
 _ENDS = ("finished", "refused", "failed", "cancelled")
 # What of a round's last record leaves the house: neither engines' addresses nor lines of a log.
 _TOLD_OF_A_CANARY = ("version", "digest", "incumbent", "canary", "outcome", "reason")
-_TOLD = ("version", "digest", "parent", "step", "failed_checks")
+_TOLD = ("kind", "version", "digest", "parent", "step", "failed_checks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +67,16 @@ def _of_round(record: RoundChanged) -> list[WebhookEvent]:
     round_id, detail = record.round_id, record.detail
     told = {name: detail[name] for name in _TOLD if name in detail}
     ended = {"round_id": round_id, "status": record.what, **told}
-    events = [_event("round.finished", round_id, record.created, ended)]
+    # By its record, which is in the log once: a round that is retried ends again, and that is news.
+    events = [_event("round.finished", record.id, record.created, ended)]
     if record.what == "refused":
         refused = {"round_id": round_id, **told}
-        events.insert(0, _event("gate.failed", round_id, record.created, refused))
+        events.insert(0, _event("gate.failed", record.id, record.created, refused))
     # As a canary it answers a share of the people; once promoted the audit says so.
-    if record.what == "finished" and "version" in told and detail.get("canary") is None:
+    is_policy = detail.get("kind") != "moderation" and detail.get("canary") is None
+    if record.what == "finished" and "version" in told and is_policy:
         live = {"version": told["version"], "actor": None, "round_id": round_id}
-        events.insert(0, _event("policy.promoted", round_id, record.created, live))
+        events.insert(0, _event("policy.promoted", record.id, record.created, live))
     return events
 
 

@@ -42,14 +42,6 @@ def test_a_window_has_the_same_vector_whatever_was_read_before() -> None:
     assert np.array_equal(model.pooled(window), first)
 
 
-def test_weights_are_quantised_to_half_a_step() -> None:
-    matrix = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)
-    matrix[:, 0] = 0.0
-    rounded, scale = graph.quantised(matrix)
-    assert rounded.dtype == np.int8
-    assert np.all(np.abs(rounded * scale - matrix) <= scale / 2 + 1e-6)
-
-
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x3a\xff\xff\xff\xff\xff"])
 def test_another_file_is_refused_with_the_setting(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "model.onnx"

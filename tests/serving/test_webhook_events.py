@@ -63,10 +63,25 @@ def test_the_body_is_an_event_as_the_api_shows_one() -> None:
     assert event.id.startswith("evt_")
 
 
-def test_a_round_that_recorded_its_end_twice_is_one_event_and_each_type_has_its_own_id() -> None:
-    first, second = (events_of(round_ended("finished", **PUBLISHED)) for _ in range(2))
+def test_a_record_read_twice_is_one_event_and_each_type_has_its_own_id() -> None:
+    record = round_ended("finished", **PUBLISHED)
+    first, second = events_of(record), events_of(record)
     assert [event.id for event in first] == [event.id for event in second]
     assert len({event.id for event in first}) == 2
+
+
+def test_a_round_that_is_retried_and_ends_again_is_told_again() -> None:
+    (failed,) = events_of(round_ended("failed", step="ppo", error="boom"))
+    ended = events_of(round_ended("finished", **PUBLISHED))[-1]
+    assert (failed.type, ended.type) == ("round.finished", "round.finished")
+    assert failed.id != ended.id
+
+
+def test_a_round_of_moderation_promotes_no_policy() -> None:
+    published = {"kind": "moderation", "version": "moderation-0001", "digest": "d"}
+    (event,) = events_of(round_ended("finished", **published))
+    assert event.type == "round.finished"
+    assert (event.data["kind"], event.data["version"]) == ("moderation", "moderation-0001")
 
 
 def test_engines_and_log_lines_stay_in_the_house() -> None:
