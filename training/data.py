@@ -37,6 +37,7 @@ class Ranking:
     ranks: tuple[int, ...]  # 1 is best, equal ranks are ties
     weight: float = 1.0  # 0 to 1: how far the labeler is trusted
     labeler: str = ""  # who judged; empty where nobody knows
+    is_heldout_labeler: bool = False  # of whom nothing is ever trained on
 
     @property
     def num_comparisons(self) -> int:
@@ -85,6 +86,7 @@ def all_rankings(snapshot: Path, *, split: Split, texts: Texts | None = None) ->
                 ranks=tuple(row["ranks"]),
                 weight=row.get("weight", 1.0),
                 labeler=row.get("labeler") or "",
+                is_heldout_labeler=row.get("heldout_by") == "labeler",
             )
 
 

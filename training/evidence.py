@@ -29,6 +29,7 @@ from training.gate import Drift, Evidence, judge
 from training.job import Job
 from training.learner import pretraining_losses
 from training.models import POLICY, REFERENCE, REWARD, Models
+from training.reward_report import HELDOUT_LABELERS
 from training.rollouts import EngineRollouts, Rollout
 from training.trainer import gap_nats
 
@@ -68,6 +69,7 @@ def run(job: Job) -> dict[str, Any]:
     evidence = Evidence(
         digest=digest,
         reward_accuracy=_reward_accuracy(job),
+        reward_accuracy_heldout_labelers=_reward_accuracy_heldout_labelers(job),
         win_rate=win_rate(*scores),
         kl_nats=from_reference,
         flagged_candidate=_share(flagged, ours),
@@ -216,8 +218,17 @@ def load_candidate(job: Job, candidate: Path) -> Models:
 
 
 def _reward_accuracy(job: Job) -> Estimate:
-    report = json.loads((job.folder / "reward" / "report.json").read_text())
-    return Estimate(**report["accuracy"])
+    return Estimate(**_reward_report(job)["accuracy"])
+
+
+def _reward_accuracy_heldout_labelers(job: Job) -> Estimate | None:
+    found = _reward_report(job)["accuracy_by_group"].get(HELDOUT_LABELERS)
+    return Estimate(**found) if found is not None else None
+
+
+def _reward_report(job: Job) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((job.folder / "reward" / "report.json").read_text())
+    return report
 
 
 def _side_by_side(

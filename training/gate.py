@@ -26,6 +26,8 @@ class Evidence:
     loss_reference: float
     tokens_candidate: float  # mean length of an answer
     tokens_incumbent: float
+    # The same on what labelers said who are held out; None: there are none.
+    reward_accuracy_heldout_labelers: Estimate | None = None
     drift: Drift | None = None  # None: a toy policy whose answers have no words
 
 
@@ -74,6 +76,9 @@ def judge(evidence: Evidence, limits: GateRecipe) -> GateReport:
         at_most("length_ratio_high", length_ratio, limits.max_length_ratio),
         at_least("length_ratio_low", length_ratio, limits.min_length_ratio),
     ]
+    if (theirs := evidence.reward_accuracy_heldout_labelers) is not None:
+        limit = limits.min_reward_accuracy
+        checks.insert(1, above("reward_accuracy_heldout_labelers", theirs, limit))
     if evidence.drift is not None:
         checks += _drifted(evidence.drift, limits)
     return GateReport(digest=evidence.digest, passed=all_passed(checks), checks=checks)

@@ -18,6 +18,7 @@ import numpy as np
 from feedback.quality.intervals import Estimate, Floats, share
 from training.data import Ranking, Usable
 
+HELDOUT_LABELERS = "heldout_labelers"  # a group of accuracy_by_group
 _BINS = 10  # of equal width, between a coin toss and certainty
 _MAX_LABELERS = 20  # who get a figure of their own
 _TEMPERATURES = (0.01, 100.0)  # what a model that is always right, or never, comes to
@@ -43,7 +44,8 @@ def judged(
 ) -> dict[str, Any]:
     """Everything the report says of held-out rankings with these scores.
 
-    Labelers of whom nothing was trained on are the paper's held-out group.
+    Labelers of whom nothing was trained on are the paper's held-out group. By chance, or since they are
+    invited as such: those are a group by themselves, which the gate asks.
     """
     known = {r.labeler for r in train if r.labeler}
     places = [i for i, r in enumerate(heldout) if r.labeler]
@@ -52,6 +54,7 @@ def judged(
     groups = {
         "labelers_in_train": [i for i in places if heldout[i].labeler in known],
         "labelers_not_in_train": [i for i in places if heldout[i].labeler not in known],
+        HELDOUT_LABELERS: [i for i, r in enumerate(heldout) if r.is_heldout_labeler],
     }
     most = Counter(heldout[i].labeler for i in places).most_common(_MAX_LABELERS)
     labelers = {name: [i for i in places if heldout[i].labeler == name] for name, _ in most}

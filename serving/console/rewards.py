@@ -23,6 +23,7 @@ _CHANCE = 0.5
 _GROUPS = {
     "labelers_in_train": "Labelers it learned from",
     "labelers_not_in_train": "Labelers it never saw",
+    "heldout_labelers": "Labelers who are held out",
 }
 
 

@@ -52,6 +52,10 @@ def test_a_better_candidate_passes_and_the_report_names_its_weights() -> None:
     ("change", "failing"),
     [
         ({"reward_accuracy": estimate(0.55, 0.49, 0.6)}, ["reward_accuracy"]),
+        (
+            {"reward_accuracy_heldout_labelers": estimate(0.5, 0.4, 0.6)},
+            ["reward_accuracy_heldout_labelers"],
+        ),
         ({"win_rate": estimate(0.6, 0.5, 0.7)}, ["win_rate"]),
         ({"win_rate": estimate(NAN, 0.0, 1.0)}, ["win_rate"]),
         ({"win_rate": estimate(NAN, 0.9, 1.0)}, ["win_rate"]),

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -35,12 +35,16 @@ def test_people_whom_the_model_learned_from_are_told_apart_from_others() -> None
         ranking(1, 2, prompt=1, labeler="a"),
         ranking(1, 2, prompt=2, labeler="b"),
         ranking(2, 1, prompt=3, labeler="c"),
-        ranking(1, 2, prompt=4, labeler=""),
+        replace(ranking(1, 2, prompt=4, labeler=""), is_heldout_labeler=True),
     ]
     train = [ranking(1, 2, labeler="a"), ranking(1, 2, labeler="b")]
     found = reward_report.judged([[1.0, 0.0]] * 4, heldout=heldout, train=train)
     values = {name: one["value"] for name, one in found["accuracy_by_group"].items()}
-    assert values == {"labelers_in_train": 1.0, "labelers_not_in_train": 0.0}
+    assert values == {
+        "labelers_in_train": 1.0,
+        "labelers_not_in_train": 0.0,
+        "heldout_labelers": 1.0,
+    }
     assert {n: one["value"] for n, one in found["accuracy_by_labeler"].items()} == {
         "a": 1.0,
         "b": 1.0,
