@@ -1,8 +1,9 @@
-"""`hone moderation …`: fit the default classifier, score files with it, judge it."""
+"""`hone moderation …`: serve; fit the default classifier, score files with it, judge it."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from moderation.dataset import Row
 
 app = typer.Typer(
-    help="The moderation classifier: score texts, judge it, fit it again.", no_args_is_help=True
+    help="The moderation classifier: serve it, score texts, judge it, fit it again.",
+    no_args_is_help=True,
 )
 
 _CACHE = Path(tempfile.gettempdir()) / "hone-moderation"
@@ -32,6 +34,12 @@ Cache = Annotated[Path, typer.Option(help="Folder where the texts' vectors are k
 HeadsFile = Annotated[
     Path | None, typer.Option("--heads", help="heads.npz to use. Default: the one on board.")
 ]
+
+
+@app.command()
+def serve() -> None:
+    """Run the moderation server in the foreground; settings from HONE_MODERATION_…."""
+    os.execv(sys.executable, [sys.executable, "-m", "moderation", "serve"])
 
 
 @app.command()

@@ -20,6 +20,7 @@ from serving.commands import keys as key_commands
 from serving.commands import label as label_commands
 from serving.commands import lineage as lineage_commands
 from serving.commands import log as log_commands
+from serving.commands import model as model_commands
 from serving.commands import moderation as moderation_commands
 from serving.commands import oversight
 from serving.commands import recover as recover_commands
@@ -36,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(key_commands.app, name="keys")
+app.add_typer(model_commands.app, name="model")
 app.add_typer(log_commands.app, name="log")
 app.add_typer(recover_commands.app, name="policies")
 app.add_typer(label_commands.app, name="label")
@@ -138,11 +140,3 @@ def engine(context: typer.Context) -> None:
     from serving.in_vllm.server import main as serve
 
     serve(context.args)
-
-
-@app.command()
-def moderation() -> None:
-    """Run the moderation server in the foreground; settings from HONE_MODERATION_…."""
-    import os
-
-    os.execv(sys.executable, [sys.executable, "-m", "moderation", "serve"])

@@ -8,6 +8,7 @@ correct   `hone label correct`
 erase     `hone erase`
 lineage   `hone lineage`
 log       `hone log …`
+model     `hone model …`
 guidelines  `hone label guidelines`
 policies  `hone policies …`
 recover   `hone policies recover`, added to them

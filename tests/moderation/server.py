@@ -1,4 +1,4 @@
-"""`python -m moderation serve` in a process of its own."""
+"""`hone moderation serve` in a process of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def running(folder: Path, **settings: str) -> Iterator[str]:
     env = {f"HONE_MODERATION_{name}": value for name, value in settings.items()}
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "moderation", "serve"],
+            [sys.executable, "-m", "serving", "moderation", "serve"],
             env={**os.environ, **env, "HONE_MODERATION_PORT": str(port)},
             cwd=Path(__file__).parents[2],
             stdout=out,

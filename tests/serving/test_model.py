@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from serving.cli import app
 from serving.stack import model
 from serving.stack.preflight import CannotStart
 
@@ -135,3 +137,20 @@ def test_a_hub_that_cannot_be_reached_is_said_in_one_line(
     with pytest.raises(CannotStart, match=r"the model could not be made \(download no/such\)"):
         model.prepare("no/such", data_dir=tmp_path, progress=lambda *_: None)
     assert not (tmp_path / "models" / "no--such").exists()
+
+
+def test_an_init_step_is_told_where_the_model_is_and_does_not_make_it_twice(
+    unpacked: tuple[Path, list[tuple[int, int, str]]],
+) -> None:
+    folder, _ = unpacked
+    run = CliRunner().invoke(app, ["model", "prepare", "--data", str(folder.parent.parent)])
+    assert run.exit_code == 0
+    assert run.stdout.splitlines() == [str(folder.resolve())]
+    assert run.stderr == ""
+
+
+def test_a_model_that_is_no_hub_name_is_refused_with_the_cure(tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match="owner/name"):
+        CliRunner().invoke(
+            app, ["model", "prepare", "gpt2", "--data", str(tmp_path)], catch_exceptions=False
+        )
