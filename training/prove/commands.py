@@ -103,3 +103,21 @@ def model(
     if plot is not None:
         plotting.save(plot / "model.png", lambda axes: model.draw(frontier, axes))
     conclude([proof], as_json=as_json)
+
+
+@app.command()
+def public(
+    seed: Annotated[int, typer.Option(min=0, help="Of prompts, people and sampling.")] = 0,
+    sets: Annotated[
+        int,
+        typer.Option(
+            min=16, max=426, help="Candidate sets of the first round; later ones, half more."
+        ),
+    ] = 256,
+    as_json: AsJson = False,
+) -> None:
+    """E: three rounds on the real model: promoted by people, refused by the gate, rolled back by people."""
+    from training.prove import public, report
+
+    proof = public.prove(num_sets=sets, seed=seed, tell=lambda line: typer.echo(line, err=True))
+    report.conclude([proof], as_json=as_json)

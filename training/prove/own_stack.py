@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from feedback.errors import Unavailable
 from serving.stack.preflight import choose_port
@@ -25,10 +26,10 @@ _OF_ANOTHER_STACK = ("HONE_SERVING_", "HONE_FEEDBACK_", "HONE_MODERATION_")
 
 
 @contextmanager
-def own_stack() -> Iterator[Path]:
+def own_stack(settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Path]:
     """Its data folder, as `--data` names one. The folder stays when the experiment ends in an error.
 
-    What the environment says of another stack does not reach it; HONE_TRAINING_… does. Raises
+    What the environment says of another stack does not reach it; HONE_TRAINING_… does, and `settings`. Raises
     Unavailable, with the end of the log, when it does not become ready.
     """
     folder = Path(tempfile.mkdtemp(prefix="hone-prove-"))
@@ -36,6 +37,7 @@ def own_stack() -> Iterator[Path]:
     port = str(choose_port(_PREFERRED_PORT))
     command = [sys.executable, "-m", "training", "up", "--data", str(data), "--port", port]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(_OF_ANOTHER_STACK)}
+    environment |= settings
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,

@@ -1,0 +1,298 @@
+"""Experiment E: three rounds meet the public. A stack of its own, the real model, and people at every door.
+
+1. Honest labelers: the candidate passes the gate, is a canary, and end users' votes promote it.
+2. Poisoned: new labelers turn every ranking round. Those who are held out do not: the gate refuses.
+3. Misled: the poisoners are blocked; everybody who labels, held out or not, goes by guidelines that end users do
+   not share (matter-of-fact answers). The gate passes it, end users vote against it, it goes back by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import aiohttp
+import stamina
+
+from feedback.connection import connect_async
+from feedback.labeling.labelers import Labelers
+from serving.commands.options import ready
+from training.demo_people import Person, end_users_ask, gold, noisy_order
+from training.demo_prompts import prompts
+from training.prove import voters
+from training.prove.label_page import Labeler
+from training.prove.own_stack import own_stack
+from training.prove.recording import Recording, recording
+from training.prove.report import Mark, Proof, at_least
+
+NUM_LABELERS = 3
+HELDOUT_SHARE = 0.2  # of the sets: what the held-out labeler ranks
+NUM_END_USERS = 96
+SHARE = 0.5  # of the end users who get the canary
+_NUM_CANDIDATES = 4
+_ANSWER_TOKENS = 32
+_AT_A_TIME = 8
+_UNDECIDED_S = 60.0  # after the last vote
+_ROUND_S = 3_600.0
+_SETTINGS = {
+    "HONE_SERVING_CANARY_SHARE": str(SHARE),
+    "HONE_SERVING_CANARY_MIN_S": "30",
+    "HONE_FEEDBACK_SUPPLY_TARGET": "0",  # labelers rank what these people asked, and nothing else
+    "HONE_TRAINING_MIN_NEW_JUDGEMENTS": "1000000",  # rounds start when the story says so
+}
+
+Taste = Callable[[str], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """One round: who labels how, and what is to come of it."""
+
+    name: str
+    num_sets: int
+    labelers_like: Taste
+    heldout_like: Taste
+    blocked_before: str = ""  # the act whose labelers are blocked first
+    round_ends: str = "finished"
+    canary_ends: str = ""  # empty: there is none
+
+
+def matter_of_fact(text: str) -> float:
+    """No warmth, no complaint; of two such the shorter."""
+    num_words = len(text.split())
+    warmth = gold(text) + num_words / 100
+    return -abs(warmth) - num_words / 100
+
+
+def acts(*, num_sets: int) -> list[Act]:
+    """The second and the third must outweigh those before: each snapshot holds all judgements so far."""
+    more = num_sets * 3 // 2
+    return [
+        Act(
+            name="honest",
+            num_sets=num_sets,
+            labelers_like=gold,
+            heldout_like=gold,
+            canary_ends="promoted",
+        ),
+        Act(
+            name="poisoned",
+            num_sets=more,
+            labelers_like=lambda text: -gold(text),
+            heldout_like=gold,
+            round_ends="refused",
+        ),
+        Act(
+            name="misled",
+            num_sets=more,
+            labelers_like=matter_of_fact,
+            heldout_like=matter_of_fact,
+            blocked_before="poisoned",
+            canary_ends="rolled_back",
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of an act."""
+
+    act: str
+    round: str
+    round_status: str
+    failed_checks: str
+    version: str  # that became a canary
+    canary_outcome: str
+    end_reason: str
+    rankings: int
+    votes: int
+    production: str  # afterwards
+    seconds_labeling: float
+    seconds_round: float
+    seconds_canary: float
+
+
+def prove(*, num_sets: int, seed: int, tell: Callable[[str], None]) -> Proof:
+    """Three acts on a stack that is started and ended. `tell` gets a line for each thing that happens."""
+    stamina.instrumentation.set_on_retry_hooks([])  # a busy server is no news
+    with own_stack(_SETTINGS) as data_dir:
+        outcomes, record = asyncio.run(_play(ready(data_dir), num_sets, seed, tell))
+    figures = {
+        "outcomes": [asdict(outcome) for outcome in outcomes],
+        "recording": [asdict(moment) for moment in record.moments],
+    }
+    wanted = acts(num_sets=num_sets)
+    return Proof(
+        experiment="E, three rounds meet the public",
+        seed=seed,
+        figures=figures,
+        marks=marks(outcomes, wanted),
+    )
+
+
+def marks(outcomes: Sequence[Outcome], wanted: Sequence[Act]) -> list[Mark]:
+    """Each act ended as it had to, and what is live is the version that people wanted."""
+    found = []
+    for outcome, act in zip(outcomes, wanted, strict=True):
+        found.append(
+            at_least(
+                f"{act.name}: the round is {act.round_ends}",
+                outcome.round_status == act.round_ends,
+                1,
+            )
+        )
+        if act.canary_ends:
+            ended = outcome.canary_outcome == act.canary_ends
+            found.append(at_least(f"{act.name}: people have it {act.canary_ends}", ended, 1))
+    good = outcomes[0].version
+    is_live = bool(good) and all(outcome.production == good for outcome in outcomes)
+    return [*found, at_least("the honest version is live, then and at the end", is_live, 1)]
+
+
+async def _play(
+    stack: Mapping[str, Any], num_sets: int, seed: int, tell: Callable[[str], None]
+) -> tuple[list[Outcome], Recording]:
+    timeout = aiohttp.ClientTimeout(total=300)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        developer = Person(session, url=stack["url"], key=stack["api_key"])
+        operator = Person(session, url=stack["url"], key=stack["admin_key"])
+        async with recording(operator, tell) as record:
+            story = _Story(
+                stack=stack, developer=developer, operator=operator, record=record, seed=seed
+            )
+            return [await story.play(act) for act in acts(num_sets=num_sets)], record
+
+
+@dataclass(kw_only=True)
+class _Story:
+    stack: Mapping[str, Any]
+    developer: Person
+    operator: Person
+    record: Recording
+    seed: int
+    number: int = 0  # of the act
+
+    async def play(self, act: Act) -> Outcome:
+        self.number += 1
+        rng = random.Random(1_000 * self.seed + self.number)
+        began = time.monotonic()
+        rankings = await self._label(act, rng)
+        labeled = time.monotonic()
+        round_ = await self._round(act)
+        trained = time.monotonic()
+        running = (await self.operator.get("/admin/canary"))["running"]
+        votes = 0
+        ended: dict[str, Any] = {}
+        if running is not None:
+            votes, ended = await self._vote(running, rng)
+        return Outcome(
+            act=act.name,
+            round=round_["round_id"],
+            round_status=round_["status"],
+            failed_checks=", ".join(_detail(round_).get("failed_checks", ())),
+            version=running["version"] if running is not None else "",
+            canary_outcome=ended.get("outcome", ""),
+            end_reason=ended.get("end_reason", ""),
+            rankings=rankings,
+            votes=votes,
+            production=(await self.developer.get("/policy"))["production"]["version"],
+            seconds_labeling=labeled - began,
+            seconds_round=trained - labeled,
+            seconds_canary=time.monotonic() - trained,
+        )
+
+    async def _label(self, act: Act, rng: random.Random) -> int:
+        """End users ask; labelers of this act rank. Returns the number of rankings."""
+        self.record.note(act.name, "end users ask")
+        await end_users_ask(
+            self.developer,
+            prompts(num=act.num_sets, seed=rng.randrange(2**32)),
+            num_users=NUM_END_USERS,
+            num_candidates=_NUM_CANDIDATES,
+            max_tokens=_ANSWER_TOKENS,
+            concurrency=_AT_A_TIME,
+            on_answer=lambda: None,
+        )
+        self.record.note(act.name, "labelers rank")
+        people = await self._people(act, rng)
+        heldout, rest = round(act.num_sets * HELDOUT_SHARE), act.num_sets
+        try:
+            first = await people[0].rank(limit=heldout)
+            others = await asyncio.gather(*(one.rank(limit=rest) for one in people[1:]))
+        finally:
+            for one in people:
+                await one.leave()
+        self.record.note(act.name, f"{first + sum(others)} rankings, {first} of them held out")
+        return first + sum(others)
+
+    async def _people(self, act: Act, rng: random.Random) -> list[Labeler]:
+        """The held-out one first; all of them new, and trusted at their word."""
+        people = []
+        async with connect_async(str(self.stack["redis_url"])) as client:
+            labelers = Labelers(client)
+            for known in await labelers.all():
+                if act.blocked_before and known.name.startswith(f"{act.blocked_before}-"):
+                    await labelers.set_status(known.id, "blocked")
+            for number in range(NUM_LABELERS + 1):
+                is_heldout = number == 0
+                taste = act.heldout_like if is_heldout else act.labelers_like
+                name = f"{'heldout' if is_heldout else act.name}-{self.number}-{number}"
+                person = Labeler(
+                    url=self.stack["url"], name=name, order=_order(taste, rng.randrange(2**32))
+                )
+                people.append(person)
+                await person.join(
+                    await labelers.invite(by="prove", is_heldout=is_heldout, is_trusted=True)
+                )
+        return people
+
+    async def _round(self, act: Act) -> dict[str, Any]:
+        """Its state when it has ended."""
+        known = {state["round_id"] for state in (await self.operator.get("/admin/rounds"))["data"]}
+        await self.operator.post("/admin/rounds", {"reason": act.name})
+        deadline = time.monotonic() + _ROUND_S
+        while time.monotonic() < deadline:
+            for state in (await self.operator.get("/admin/rounds"))["data"]:
+                if state["round_id"] not in known and "ended" in state:
+                    return dict(state)
+            await asyncio.sleep(0.3)
+        raise TimeoutError(f"the {act.name} round has not ended within {_ROUND_S / 60:.0f} minutes")
+
+    async def _vote(
+        self, running: Mapping[str, Any], rng: random.Random
+    ) -> tuple[int, dict[str, Any]]:
+        """End users compare blind; the canary's own test decides. Votes, and how it ended; {} if undecided."""
+
+        def prefer(ours: str, theirs: str) -> bool:
+            return noisy_order([gold(ours), gold(theirs)], rng=rng)[0] == 0
+
+        votes = await voters.vote(
+            self.developer,
+            voters=[f"end-user-{number:03d}" for number in range(NUM_END_USERS)],
+            prompts=prompts(num=NUM_END_USERS, seed=rng.randrange(2**32)),
+            prefer=prefer,
+            max_tokens=_ANSWER_TOKENS,
+            concurrency=_AT_A_TIME,
+        )
+        deadline = time.monotonic() + _UNDECIDED_S
+        while time.monotonic() < deadline:
+            for ended in (await self.operator.get("/admin/canary"))["history"]:
+                if ended["id"] == running["id"]:
+                    return votes, dict(ended)
+            await asyncio.sleep(0.3)
+        return votes, {}
+
+
+def _order(taste: Taste, seed: int) -> Callable[[list[str]], list[int]]:
+    """Plackett–Luce noise, as the demo's labelers have it."""
+    rng = random.Random(seed)
+    return lambda texts: noisy_order([taste(text) for text in texts], rng=rng)
+
+
+def _detail(state: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(json.loads(state.get("detail") or "{}"))
