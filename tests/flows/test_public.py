@@ -14,12 +14,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from serving.canary.figures import VOTES_EACH
 from serving.canary.store import Canaries
 from serving.registry import Registry
 from tests.flows.conftest import OPEN, Stack, start_stack, stop_stack, write_recipe
 from tests.flows.test_loop import start_round, wait_for_round
-from training.demo_people import Failed, Person
+from training.demo_people import Person
+from training.prove import voters
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -74,43 +74,16 @@ async def round_of(
 
 
 async def vote(stack: Stack, *, for_canary: bool) -> None:
-    """End users see answers of both versions to one prompt and rank them, as often as counts."""
+    """End users see answers of both versions to one prompt and say which is better, as often as counts."""
     async with aiohttp.ClientSession() as session:
-        person = Person(session, url=stack.url, key=stack.ready["api_key"])
-
-        async def answered(prompt: str, number: int) -> list[dict[str, Any]] | None:
-            """The canary's and production's; None where moderation withholds one: a random model says much."""
-            refs = []
-            for alias in ("canary", "production"):
-                answer, _ = await person.ask_again(
-                    prompt, model=f"policy@{alias}", max_tokens=4, user=f"v{number}"
-                )
-                if answer["choices"][0]["finish_reason"] == "content_filter":
-                    return None
-                refs.append({"completion_id": answer["id"], "index": 0})
-            return refs
-
-        async def judge(number: int) -> None:
-            try:
-                await vote_while_it_lasts(number)
-            except Failed as error:
-                if error.status != 404:  # others have decided: there is no canary any more
-                    raise
-
-        async def vote_while_it_lasts(number: int) -> None:
-            num_votes = 0
-            for turn in range(5 * VOTES_EACH):
-                refs = await answered(f"compare {number} {turn}", number)
-                if refs is None:
-                    continue
-                tiers = [["a"], ["b"]] if for_canary else [["b"], ["a"]]
-                body = {"candidates": refs, "tiers": tiers, "labeler": f"v{number}"}
-                await person.post("/v1/feedback/rankings", body)
-                num_votes += 1
-                if num_votes == VOTES_EACH:
-                    return
-
-        await asyncio.gather(*(judge(number) for number in range(VOTERS)))
+        await voters.vote(
+            Person(session, url=stack.url, key=stack.ready["api_key"]),
+            voters=[f"v{number}" for number in range(VOTERS)],
+            prompts=[f"compare {number}" for number in range(100)],
+            prefer=lambda canary, production: for_canary,
+            max_tokens=4,
+            concurrency=VOTERS,
+        )
 
 
 def ended(stack: Stack, version: str, *, timeout_s: float = 60) -> Any:

@@ -60,10 +60,11 @@ class Labeler:
 
 
 def answers_of(page: str) -> dict[str, str]:
-    """Letter on the screen -> the answer's words."""
+    """Letter on the screen -> the answer, as it was written."""
     reader = _Answers()
     reader.feed(page)
-    return {letter: " ".join("".join(parts).split()) for letter, parts in reader.parts.items()}
+    reader.close()
+    return {letter: "".join(parts) for letter, parts in reader.parts.items()}
 
 
 def _form_of(page: str) -> dict[str, str] | None:
@@ -73,28 +74,26 @@ def _form_of(page: str) -> dict[str, str] | None:
 
 
 class _Answers(HTMLParser):
-    """Text within `<div class="clip">` of each card."""
+    """What the switch "Raw text" shows of each card."""
 
     def __init__(self) -> None:
         super().__init__()
         self.parts: dict[str, list[str]] = {}
-        self._letter = ""
-        self._depth = 0  # of divs, from the card's own on
+        self._letter = ""  # of the card that is read
+        self._is_raw = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, Any]]) -> None:
         fields = dict(attrs)
         if tag == "section" and "data-letter" in fields:
             self._letter = fields["data-letter"]
             self.parts[self._letter] = []
-        elif tag == "div" and (self._depth or (self._letter and fields.get("class") == "clip")):
-            self._depth += 1
+        self._is_raw |= bool(self._letter) and fields.get("class") == "raw"
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "section":
             self._letter = ""
-        elif tag == "div" and self._depth:
-            self._depth -= 1
+        self._is_raw &= tag != "pre"
 
     def handle_data(self, data: str) -> None:
-        if self._depth:
+        if self._is_raw:
             self.parts[self._letter].append(data)

@@ -1,0 +1,75 @@
+"""The marks of experiment E on outcomes given, and its tastes; the experiment itself takes most of an hour."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from training.demo_people import gold
+from training.prove import public
+from training.prove.public import Outcome, acts, marks, matter_of_fact
+from training.prove.recording import Recording
+
+ACTS = acts(num_sets=16)
+HONEST = Outcome(
+    act="honest",
+    round="round-0001",
+    round_status="finished",
+    failed_checks="",
+    version="policy-0001",
+    canary_outcome="promoted",
+    end_reason="people prefer the canary in blind pairs",
+    rankings=16,
+    votes=50,
+    production="policy-0001",
+    seconds_labeling=1.0,
+    seconds_round=1.0,
+    seconds_canary=1.0,
+)
+POISONED = replace(HONEST, act="poisoned", round_status="refused", version="", canary_outcome="")
+MISLED = replace(HONEST, act="misled", version="policy-0002", canary_outcome="rolled_back")
+
+
+def failed(*outcomes: Outcome) -> list[str]:
+    return [mark.name for mark in marks(outcomes, ACTS) if not mark.passed]
+
+
+def test_each_act_has_to_end_as_the_story_says() -> None:
+    assert failed(HONEST, POISONED, MISLED) == []
+    passed = replace(POISONED, round_status="finished")
+    assert failed(HONEST, passed, MISLED) == ["poisoned: the round is refused"]
+    stayed = replace(MISLED, canary_outcome="promoted", production="policy-0002")
+    assert failed(HONEST, POISONED, stayed) == [
+        "misled: people have it rolled_back",
+        "the honest version is live, then and at the end",
+    ]
+
+
+def test_nothing_live_is_no_success() -> None:
+    nothing = replace(HONEST, version="", production="", canary_outcome="")
+    found = failed(nothing, replace(POISONED, production=""), replace(MISLED, production=""))
+    assert found[-1] == "the honest version is live, then and at the end"
+
+
+def test_who_is_misled_likes_neither_praise_nor_blame() -> None:
+    warm, plain, harsh = "I love this great idea!", "Put it on the table.", "I hate this bad idea!"
+    assert matter_of_fact(plain) > max(matter_of_fact(warm), matter_of_fact(harsh))
+    assert gold(warm) > gold(plain) > gold(harsh)
+
+
+def test_later_acts_outweigh_the_first_and_there_are_prompts_for_them() -> None:
+    assert [act.num_sets for act in acts(num_sets=426)] == [426, 639, 639]
+    assert public.HELDOUT_SHARE < 0.5
+
+
+def test_a_recording_tells_what_changes_once() -> None:
+    told: list[str] = []
+    record = Recording(tell=told.append)
+    for what in ("running, reward", "running, reward", "", "finished"):
+        record.note("round-0001", what)
+    record.note("production", "policy-0001")
+    assert [moment.what for moment in record.moments] == [
+        "round-0001: running, reward",
+        "round-0001: finished",
+        "production: policy-0001",
+    ]
+    assert len(told) == 3
