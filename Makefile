@@ -22,8 +22,9 @@ EXTRAS := --extra worker --extra moderation --extra train --extra local --extra 
 run: install
 	@exec $(VENV)/bin/hone up $(ARGS)
 
+# Two processes: a test often waits for the disk, a model or a clock. More would take 4 GB each.
 test: install
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 bench: install
 	$(VENV)/bin/hone bench gateway $(ARGS)
