@@ -15,6 +15,9 @@ STAMP := $(VENV)/installed-$(FLAVOUR)-$(shell cat $(INPUTS) | cksum | tr ' ' '-'
 # compiles for minutes). excludes-cpu.txt: torch and its kin, whose CPU build a lock cannot name.
 COMPILE := $(VENV)/bin/uv pip compile pyproject.toml -q --excludes requirements/excludes.txt \
 	--no-header --no-annotate --no-emit-index-url --python-version 3.11
+# What goes into an image: the lock's own versions, of fewer packages.
+IMAGE := $(COMPILE) --excludes requirements/excludes-cpu.txt --extra otel
+WORKER := --extra worker --extra moderation --extra train --extra s3
 EXTRAS := --extra worker --extra moderation --extra train --extra local --extra demo --extra otel --extra dev --extra s3
 
 .PHONY: run test bench lint lock clean install
@@ -40,6 +43,14 @@ lock: install
 		-o requirements/cpu.lock
 	$(COMPILE) $(EXTRAS) --extra engine --python-platform x86_64-manylinux_2_28 \
 		-o requirements/cuda.lock
+	$(IMAGE) -c requirements/cpu.lock --extra archive --extra s3 -o requirements/images/gateway.lock
+	$(IMAGE) -c requirements/cpu.lock --extra moderation -o requirements/images/moderation.lock
+	$(IMAGE) -c requirements/cpu.lock $(WORKER) -o requirements/images/worker-cpu.lock
+	$(IMAGE) -c requirements/cuda.lock $(WORKER) -o requirements/images/worker-cuda.lock
+	$(IMAGE) -c requirements/cpu.lock --extra engine-cpu --extra local -o requirements/images/engine-cpu.lock
+	$(IMAGE) -c requirements/cuda.lock --extra local -o requirements/images/engine-cuda.lock
+	echo "pip hatchling" | tr ' ' '\n' | $(subst pyproject.toml,-,$(COMPILE)) -c requirements/cpu.lock \
+		-o requirements/images/build.lock
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
