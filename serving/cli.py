@@ -140,3 +140,18 @@ def engine(context: typer.Context) -> None:
     from serving.in_vllm.server import main as serve
 
     serve(context.args)
+
+
+@app.command()
+def drain(
+    wait_s: Annotated[
+        float, typer.Option(min=0, help="For answers under way, seconds; exit 1 if some are left.")
+    ] = 300.0,
+) -> None:
+    """Have the engine on this machine take no more requests and finish those it has, before it is stopped."""
+    from serving.in_vllm.drain import drain
+    from serving.settings import ServingSettings
+
+    if not drain(ServingSettings(), wait_s=wait_s):
+        typer.echo(f"answers are still under way after {wait_s:g} s", err=True)
+        raise typer.Exit(1)

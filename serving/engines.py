@@ -3,7 +3,7 @@ rollouts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -16,6 +16,7 @@ from serving.tracing import Attributes, Span
 VERSION_HEADER = (
     "x-policy-version"  # request: the version the caller means; the engine refuses another
 )
+WANTED_HEADER = "x-policy-wanted"  # GET /policy: versions, one of which makes the engine ready
 FIRST_HEADER = "x-engine-version-first"
 LAST_HEADER = "x-engine-version-last"
 VERSION_COMMENT = (
@@ -57,9 +58,10 @@ class Engine:
         span.set(self._address)
         return span
 
-    async def policy(self) -> dict[str, Any]:
-        """What the engine has loaded."""
-        return await self._control("GET", "/policy", timeout=_PROBE_TIMEOUT)
+    async def policy(self, *, wanted: Collection[str] = ()) -> dict[str, Any]:
+        """What the engine has loaded. `wanted`: with one of these versions it may call itself ready."""
+        told = {WANTED_HEADER: ",".join(wanted)} if wanted else _NO_HEADERS
+        return await self._control("GET", "/policy", timeout=_PROBE_TIMEOUT, headers=told)
 
     async def metrics(self) -> str:
         """vLLM's own figures, in Prometheus' text format."""
@@ -146,10 +148,12 @@ class Engine:
         *,
         timeout: aiohttp.ClientTimeout,
         body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> dict[str, Any]:
+        sent = {**headers, **self._headers}
         try:
             async with self._session.request(
-                method, self.url + path, headers=self._headers, json=body, timeout=timeout
+                method, self.url + path, headers=sent, json=body, timeout=timeout
             ) as response:
                 return await _json_or_raise(response)
         except (TimeoutError, aiohttp.ClientError) as error:

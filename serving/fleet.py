@@ -22,7 +22,7 @@ from serving.breaker import Breaker
 from serving.engines import Engine
 from serving.metrics import Metrics
 from serving.registry import Live, PolicyRecord
-from serving.routing import Target, pick, wanted_versions
+from serving.routing import Target, pick, ready_with, wanted_versions
 from serving.tracing import Span
 from serving.upstream import Upstream
 from serving.waiting import WaitingRoom
@@ -66,6 +66,8 @@ class Member:
         self.base = state.get("base", {})
         self.is_swapping = state.get("swapping", False)
         self.is_reachable, self.error = True, None
+        if state.get("draining"):  # answers under way end there; nothing new begins
+            self.is_reachable, self.error = False, "it is about to end"
 
     def show(self) -> dict[str, Any]:
         """For GET /policy: no paths."""
@@ -255,7 +257,7 @@ class Fleet:
 
     async def _look(self, member: Member) -> None:
         try:
-            member.take_over(await member.engine.policy())
+            member.take_over(await member.engine.policy(wanted=ready_with(self._live())))
             self._leave_out_strangers(member)
         except HoneError as error:
             if member.is_reachable:

@@ -127,3 +127,10 @@ def wanted_versions(live: Live) -> list[PolicyRecord]:
         if record is not None and (alias == PRODUCTION or record.kind == "adapter"):
             wanted.setdefault(record.version, record)
     return list(wanted.values())
+
+
+def ready_with(live: Live) -> list[str]:
+    """Versions of which an engine needs one to count as started: what production means, or is about to."""
+    coming = [live.rollout.version] if live.rollout is not None else []
+    production = live.aliases.get(PRODUCTION)
+    return [production, *coming] if production is not None else []

@@ -7,6 +7,8 @@ transfer         weights that a trainer sends, over vLLM's weight-transfer API
 gloo             vLLM's weight transfer without a GPU, both ends of it
 worker           what vLLM's workers do after a reload
 traffic          the answers under way, and whether more may begin
+readiness        has it what the gateways want?
+drain            has an engine finish its answers before it is stopped
 liveness         calls to vLLM's engine core end when that dies
 asgi             the little of ASGI that such an endpoint needs
 weights          a policy folder checked before an engine loads it (torch)

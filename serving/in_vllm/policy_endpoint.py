@@ -11,7 +11,10 @@
 3. On any failure of a reload: load the last good weights again; if that fails too the process
    ends, and whoever watches it starts it anew on the base.
 
-Every request must carry the engine token, `/health` excepted. Answers say which version made them,
+`GET /readyz`: 200 when it has what the gateways want (serving.in_vllm.readiness) and is not to end.
+`POST /policy/drain {wait_s}`: no more requests; returns when those under way have ended.
+
+Every request must carry the engine token, `/health` and `/readyz` excepted. Answers say which version made them,
 at their first and last token; the caller says which version it means, and another one is refused.
 vLLM's internals are used here and nowhere else; its dev-mode routes stay off.
 """
@@ -32,9 +35,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feedback.errors import BadRequest, HoneError, NotFound, Refused, Unauthorized
 from serving import artifact
-from serving.engines import VERSION_HEADER
+from serving.engines import VERSION_HEADER, WANTED_HEADER
 from serving.in_vllm.asgi import header, json_body, reply
 from serving.in_vllm.liveness import unless_dead
+from serving.in_vllm.readiness import Readiness
 from serving.in_vllm.tagging import tagged
 from serving.in_vllm.traffic import Traffic
 from serving.in_vllm.transfer import Transfer
@@ -45,6 +49,7 @@ log = logging.getLogger("vllm.hone")  # under vLLM's logger, so that its handler
 
 _NOT_LOADED = "policy_not_loaded"
 _TRANSFER = "/policy/transfer"
+_DRAIN = "/policy/drain"
 _GENERATION = ("/v1/chat/completions", "/v1/completions")
 
 
@@ -72,6 +77,7 @@ class PolicyEndpoint:
         self._settings = ServingSettings()
         self._lock = asyncio.Lock()
         self._traffic = Traffic()
+        self._readiness = Readiness()
         base = str(self._settings.base_model)
         self._base_digest = artifact.base_digest(self._settings.base_model)
         self._weights = Loaded(
@@ -90,6 +96,9 @@ class PolicyEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] == "/health":
             await self._app(scope, receive, send)
+            return
+        if scope["path"] == "/readyz":
+            await self._say_ready(scope, send)
             return
         try:
             self._authenticate(scope)
@@ -112,8 +121,11 @@ class PolicyEndpoint:
         method, path, state = scope["method"], scope["path"], scope["app"].state
         engine = state.engine_client
         if (method, path) == ("GET", "/policy"):
+            self._readiness.told(header(scope, WANTED_HEADER))
             return self._state(engine)
         body = await json_body(receive) if method in ("PUT", "POST") else {}
+        if (method, path) == ("POST", _DRAIN):
+            return await self._drain(engine, body)
         async with self._lock:
             if (method, path) == ("PUT", "/policy"):
                 work = self._put(state, body)
@@ -127,12 +139,27 @@ class PolicyEndpoint:
                 raise NotFound(f"there is no {method} {path}")
             return await unless_dead(engine, work)
 
+    async def _say_ready(self, scope: Scope, send: Send) -> None:
+        lacks = self._readiness.lacks([self._weights["version"], *self._adapters])
+        if self._traffic.is_closed:
+            lacks = "it is about to end"
+        if scope["app"].state.engine_client.errored:
+            lacks = "the engine's core has died"
+        await reply(send, 503 if lacks else 200, {"status": lacks or "ready"})
+
+    async def _drain(self, engine: Any, body: dict[str, Any]) -> dict[str, Any]:
+        wait_s = body.get("wait_s")
+        if not isinstance(wait_s, (int, float)) or wait_s < 0:
+            raise BadRequest("wait_s is a number of seconds, 0 or more", param="wait_s")
+        return {"drained": await unless_dead(engine, self._traffic.close(wait_s=wait_s))}
+
     def _state(self, engine: Any) -> dict[str, Any]:
         return {
             "base": {"path": str(self._settings.base_model), "digest": self._base_digest},
             "weights": {"version": self._weights["version"], "digest": self._weights["digest"]},
             "loaded": [self._weights, *self._adapters.values()],
             "swapping": self._lock.locked(),
+            "draining": self._traffic.is_closed,
             "transfer": self._transfer.state(engine),
         }
 
@@ -266,6 +293,8 @@ class PolicyEndpoint:
     async def _generate(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a generation on, and tag the answer with the version(s) that made it."""
         asked = header(scope, VERSION_HEADER)
+        if self._traffic.is_closed:
+            raise Refused("this engine is about to end", code=_NOT_LOADED)
         if self._traffic.is_held:
             raise Refused("other weights are on their way into this engine", code=_NOT_LOADED)
         if asked is not None and self._find(asked) is None:

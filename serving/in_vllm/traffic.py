@@ -19,6 +19,7 @@ class Traffic:
         self._idle = asyncio.Event()
         self._idle.set()
         self.is_held = False
+        self.is_closed = False  # for good: the process is to end
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -31,6 +32,16 @@ class Traffic:
             self._num_under_way -= 1
             if not self._num_under_way:
                 self._idle.set()
+
+    async def close(self, *, wait_s: float) -> bool:
+        """No answer may begin any more. Waits for those under way, `wait_s` at most: True if none is left."""
+        self.is_closed = True
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
 
     @asynccontextmanager
     async def held(self, *, wait_s: float) -> AsyncIterator[bool]:

@@ -29,3 +29,14 @@ async def hold(traffic: Traffic, *, wait_s: float) -> bool:
     async with traffic.held(wait_s=wait_s) as is_idle:
         assert traffic.is_held
         return is_idle
+
+
+async def test_an_engine_that_is_to_end_begins_nothing_and_finishes_what_it_has() -> None:
+    traffic = Traffic()
+    with traffic.answering():
+        assert await traffic.close(wait_s=0.01) is False
+        closing = asyncio.create_task(traffic.close(wait_s=5))
+        await asyncio.sleep(0.01)
+        assert traffic.is_closed
+        assert not closing.done()
+    assert await closing is True

@@ -1,0 +1,77 @@
+{{/* Pods of one part of this release. Takes (dict "root" $ "name" "engine"). */}}
+{{- define "hone.network.pods" -}}
+- podSelector:
+    matchLabels:
+      {{- include "hone.selector" . | nindent 6 }}
+{{- end -}}
+
+{{/* ingress: whoever has this part among those it talks to; the world, to gateways; Prometheus. */}}
+{{- define "hone.network.ingress" -}}
+{{- $rules := list -}}
+{{- $port := index .ports .name -}}
+{{- $peers := list -}}
+{{- range $other, $to := .talks -}}
+{{- if has $.name $to -}}
+{{- $peers = concat $peers (include "hone.network.pods" (dict "root" $.root "name" $other) | fromYamlArray) -}}
+{{- end -}}
+{{- end -}}
+{{- $open := and $port (list (dict "protocol" "TCP" "port" $port)) -}}
+{{- if eq .name "gateway" -}}
+  {{- if .root.Values.networkPolicy.gatewayFrom -}}
+  {{- $rules = append $rules (dict "from" (concat .root.Values.networkPolicy.gatewayFrom $peers) "ports" $open) -}}
+  {{- else -}}
+  {{- $rules = append $rules (dict "ports" $open) -}}
+  {{- end -}}
+{{- else if and $peers $open -}}
+  {{- $rules = append $rules (dict "from" $peers "ports" $open) -}}
+{{- else if $peers -}}
+  {{- /* NCCL and gloo choose their ports themselves. */ -}}
+  {{- $rules = append $rules (dict "from" $peers) -}}
+{{- end -}}
+{{- if and .root.Values.networkPolicy.metricsFrom $open (ne .name "redis") -}}
+{{- $rules = append $rules (dict "from" .root.Values.networkPolicy.metricsFrom "ports" $open) -}}
+{{- end -}}
+ingress:
+  {{- toYaml $rules | nindent 2 }}
+{{- end -}}
+
+{{/* egress: DNS, the parts it talks to, Redis elsewhere, and the world without the networks inside. */}}
+{{- define "hone.network.egress" -}}
+{{- $policy := .root.Values.networkPolicy -}}
+egress:
+  {{- if .to }}
+  - to:
+      {{- toYaml $policy.dnsTo | nindent 6 }}
+    ports:
+      - {protocol: UDP, port: 53}
+      - {protocol: TCP, port: 53}
+  {{- end }}
+  {{- range $other := .to }}
+  {{- if eq $other "world" }}
+  - to:
+      - ipBlock:
+          cidr: 0.0.0.0/0
+          except:
+            {{- toYaml $policy.privateNetworks | nindent 12 }}
+    ports:
+      - {protocol: TCP, port: 443}
+  {{- else if and (eq $other "redis") (not $.root.Values.redis.bundled.enabled) }}
+  - ports:
+      - {protocol: TCP, port: {{ $policy.redisPort }}}
+    {{- with $policy.redisTo }}
+    to:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+  {{- else }}
+  - to:
+      {{- include "hone.network.pods" (dict "root" $.root "name" $other) | nindent 6 }}
+    {{- with (index $.ports $other) }}
+    ports:
+      - {protocol: TCP, port: {{ . }}}
+    {{- end }}
+  {{- end }}
+  {{- end }}
+  {{- with (index $policy.extraEgress .name) }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
