@@ -32,7 +32,8 @@ from training.prove.report import Mark, Proof, at_least
 
 NUM_LABELERS = 3
 HELDOUT_SHARE = 0.2  # of the sets: what the held-out labeler ranks
-NUM_END_USERS = 96
+NUM_END_USERS = 96  # who ask
+NUM_VOTERS = 320  # at most: at a win rate of 60 % half of all canaries have heard 156 when they end
 SHARE = 0.5  # of the end users who get the canary
 _NUM_CANDIDATES = 4
 _ANSWER_TOKENS = 32
@@ -273,8 +274,8 @@ class _Story:
 
         votes = await voters.vote(
             self.developer,
-            voters=[f"end-user-{number:03d}" for number in range(NUM_END_USERS)],
-            prompts=prompts(num=NUM_END_USERS, seed=rng.randrange(2**32)),
+            voters=[f"voter-{number:03d}" for number in range(NUM_VOTERS)],
+            prompts=prompts(num=NUM_VOTERS, seed=rng.randrange(2**32)),
             prefer=prefer,
             max_tokens=_ANSWER_TOKENS,
             concurrency=_AT_A_TIME,
