@@ -111,9 +111,9 @@ def public(
     sets: Annotated[
         int,
         typer.Option(
-            min=16, max=426, help="Candidate sets of the first round; later ones, half more."
+            min=16, max=480, help="Candidate sets of a round; a third more of the poisoned one."
         ),
-    ] = 256,
+    ] = 480,
     as_json: AsJson = False,
 ) -> None:
     """E: three rounds on the real model: promoted by people, refused by the gate, rolled back by people."""

@@ -2,7 +2,7 @@
 
 1. Honest labelers: the candidate passes the gate, is a canary, and end users' votes promote it.
 2. Poisoned: new labelers turn every ranking round. Those who are held out do not: the gate refuses.
-3. Misled: the poisoners are blocked; everybody who labels, held out or not, goes by guidelines that end users do
+3. Misled: all labelers so far are blocked, others come, and they, held out or not, go by guidelines that end users do
    not share (matter-of-fact answers). The gate passes it, end users vote against it, it goes back by itself.
 """
 
@@ -31,7 +31,7 @@ from training.prove.recording import Recording, recording
 from training.prove.report import Mark, Proof, at_least
 
 NUM_LABELERS = 3
-HELDOUT_SHARE = 0.2  # of the sets: what the held-out labeler ranks
+HELDOUT_SHARE = 0.1  # of the sets: what the held-out labeler ranks
 NUM_END_USERS = 96  # who ask
 NUM_VOTERS = 320  # at most: at a win rate of 60 % half of all canaries have heard 156 when they end
 SHARE = 0.5  # of the end users who get the canary
@@ -58,7 +58,7 @@ class Act:
     num_sets: int
     labelers_like: Taste
     heldout_like: Taste
-    blocked_before: str = ""  # the act whose labelers are blocked first
+    blocks_others: bool = False  # what everybody said before counts no more
     round_ends: str = "finished"
     canary_ends: str = ""  # empty: there is none
 
@@ -71,8 +71,7 @@ def matter_of_fact(text: str) -> float:
 
 
 def acts(*, num_sets: int) -> list[Act]:
-    """The second and the third must outweigh those before: each snapshot holds all judgements so far."""
-    more = num_sets * 3 // 2
+    """The second outweighs the first: each snapshot holds all judgements so far."""
     return [
         Act(
             name="honest",
@@ -83,17 +82,17 @@ def acts(*, num_sets: int) -> list[Act]:
         ),
         Act(
             name="poisoned",
-            num_sets=more,
+            num_sets=num_sets * 4 // 3,
             labelers_like=lambda text: -gold(text),
             heldout_like=gold,
             round_ends="refused",
         ),
         Act(
             name="misled",
-            num_sets=more,
+            num_sets=num_sets,
             labelers_like=matter_of_fact,
             heldout_like=matter_of_fact,
-            blocked_before="poisoned",
+            blocks_others=True,
             canary_ends="rolled_back",
         ),
     ]
@@ -237,7 +236,7 @@ class _Story:
         async with connect_async(str(self.stack["redis_url"])) as client:
             labelers = Labelers(client)
             for known in await labelers.all():
-                if act.blocked_before and known.name.startswith(f"{act.blocked_before}-"):
+                if act.blocks_others and known.status == "active":
                     await labelers.set_status(known.id, "blocked")
             for number in range(NUM_LABELERS + 1):
                 is_heldout = number == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from training.demo_people import gold
-from training.prove import public
+from training.demo_prompts import prompts
 from training.prove.public import Outcome, acts, marks, matter_of_fact
 from training.prove.recording import Recording
 
@@ -56,9 +56,10 @@ def test_who_is_misled_likes_neither_praise_nor_blame() -> None:
     assert gold(warm) > gold(plain) > gold(harsh)
 
 
-def test_later_acts_outweigh_the_first_and_there_are_prompts_for_them() -> None:
-    assert [act.num_sets for act in acts(num_sets=426)] == [426, 639, 639]
-    assert public.HELDOUT_SHARE < 0.5
+def test_who_poisons_says_more_than_who_is_honest_and_there_are_prompts_for_it() -> None:
+    honest, poisoned, _ = acts(num_sets=480)
+    assert poisoned.num_sets > honest.num_sets
+    prompts(num=poisoned.num_sets, seed=0)
 
 
 def test_a_recording_tells_what_changes_once() -> None:
