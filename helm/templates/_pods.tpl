@@ -241,3 +241,11 @@ volumes:
 resources:
   {{- toYaml $resources | nindent 2 }}
 {{- end -}}
+
+{{/* Containers of the operator's, beside ours, with the same bounds. Takes a list. */}}
+{{- define "hone.extraContainers" -}}
+{{- range . }}
+- {{ toYaml . | nindent 2 | trim }}
+  {{- include "hone.containerSecurity" $ | nindent 2 }}
+{{- end }}
+{{- end -}}

@@ -80,7 +80,7 @@ HONE_FEEDBACK_ARCHIVE_URL: {{ .Values.archive.url | quote }}
 {{- end -}}
 {{- range $name, $value := $root.Values.settings -}}
   {{- range $prefix := $reads -}}
-    {{- if hasPrefix $prefix $name -}}{{- $_ := set $own $name (toString $value) -}}{{- end -}}
+    {{- if hasPrefix $prefix $name -}}{{- $_ := set $own $name (include "hone.settingText" $value) -}}{{- end -}}
   {{- end -}}
 {{- end -}}
 {{- toYaml $own -}}
@@ -114,4 +114,45 @@ HONE_SERVING_REQUEST_TIMEOUT_S: {{ .Values.timeouts.answerSeconds | quote }}
 - HONE_SERVING_MAX_LORA_RANK
 - HONE_SERVING_MAX_MODEL_LEN
 - HONE_SERVING_MAX_NUM_SEQS
+{{- end -}}
+
+{{/* Settings that follow from values of the chart, and which value to set instead. */}}
+{{- define "hone.ownedSettings" -}}
+HONE_SERVING_DATA_DIR: it is where the artifacts volume is mounted
+HONE_SERVING_BASE_MODEL: set model.hub or model.path
+HONE_SERVING_HOST: set listenAddress
+HONE_SERVING_PORT: set gateway.service.port
+HONE_SERVING_ENGINE_HOST: set listenAddress
+HONE_SERVING_ENGINE_PORT: it is 8100 in every engine's pod
+HONE_SERVING_ENGINE_URLS: set engine.replicas or engine.keda
+HONE_SERVING_ENGINE_TOKEN: set engineToken.existingSecret
+HONE_SERVING_MODERATION_URL: set moderation.externalURL
+HONE_SERVING_REQUEST_TIMEOUT_S: set timeouts.answerSeconds
+HONE_SERVING_DRAIN_S: set timeouts.fullWeightsDrainSeconds
+HONE_SERVING_SHUTDOWN_S: set timeouts.answerSeconds
+HONE_SERVING_WEIGHT_TRANSFER: set rolloutEngine.weightTransfer
+HONE_FEEDBACK_REDIS_URL: set redis.existingSecret
+HONE_FEEDBACK_OUTBOX_PATH: set gateway.outbox
+HONE_FEEDBACK_ARCHIVE_URL: set archive.url
+HONE_MODERATION_HOST: set listenAddress
+HONE_MODERATION_PORT: it is 8200 in every pod of moderation
+HONE_MODERATION_REDIS_URL: set redis.existingSecret
+HONE_MODERATION_BACKEND: set moderation.backend.kind
+HONE_MODERATION_BACKEND_URL: set moderation.backend.url
+HONE_MODERATION_BACKEND_KEY: set moderation.backend.existingSecret
+HONE_MODERATION_MODEL: set moderation.backend.model
+HONE_TRAINING_RECIPE: set training.recipe
+HONE_TRAINING_NUM_PROCESSES: set worker.train.gpus
+HONE_TRAINING_ROLLOUT_ENGINE_URLS: set rolloutEngine.replicas
+{{- end -}}
+
+{{/* A setting as the environment has it: lists and dictionaries as JSON, numbers never as 1e+06. */}}
+{{- define "hone.settingText" -}}
+{{- if or (kindIs "slice" .) (kindIs "map" .) -}}
+{{- toJson . -}}
+{{- else if and (kindIs "float64" .) (eq . (floor .)) -}}
+{{- printf "%.0f" . -}}
+{{- else -}}
+{{- toString . -}}
+{{- end -}}
 {{- end -}}

@@ -42,7 +42,7 @@ spec:
       {{- include "hone.podSpec" $about | nindent 6 }}
       # The longest answer, the wait before full weights, and a little for vLLM to end.
       terminationGracePeriodSeconds: {{ add $answer .root.Values.timeouts.fullWeightsDrainSeconds 30 }}
-      {{- if .root.Values.model.fetch }}
+      {{- if not .root.Values.model.path }}
       initContainers:
         - name: model
           {{- include "hone.containerImage" (dict "root" .root "image" .part.image) | nindent 10 }}
@@ -96,7 +96,7 @@ spec:
           {{- $more := list (dict "name" "shm" "mountPath" "/dev/shm") (dict "name" "cache" "mountPath" "/cache") }}
           {{- include "hone.mounts" (merge (dict "more" $more) $about) | nindent 10 }}
         {{- with .part.extraContainers }}
-        {{- toYaml . | nindent 8 }}
+        {{- include "hone.extraContainers" . | trim | nindent 8 }}
         {{- end }}
       {{- $shm := dict "name" "shm" "emptyDir" (dict "medium" "Memory" "sizeLimit" .part.shmSize) }}
       {{- $volumes := list $shm }}

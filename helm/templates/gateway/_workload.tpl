@@ -43,7 +43,7 @@ spec:
       {{- include "hone.containerSecurity" . | nindent 6 }}
       {{- include "hone.mounts" (merge (dict "more" (list (dict "name" "outbox" "mountPath" "/outbox"))) $about) | nindent 6 }}
     {{- with $part.extraContainers }}
-    {{- toYaml . | nindent 4 }}
+    {{- include "hone.extraContainers" . | trim | nindent 4 }}
     {{- end }}
   {{- $outbox := list (dict "name" "outbox" "emptyDir" (dict "sizeLimit" $part.outbox.size)) }}
   {{- if $part.outbox.persistent }}{{ $outbox = list }}{{ end }}

@@ -33,7 +33,7 @@ spec:
           {{- include "hone.containerSecurity" . | nindent 10 }}
           {{- include "hone.mounts" . | nindent 10 }}
         {{- with $part.extraContainers }}
-        {{- toYaml . | nindent 8 }}
+        {{- include "hone.extraContainers" . | trim | nindent 8 }}
         {{- end }}
       {{- include "hone.volumes" (merge (dict "more" .volumes) .) | nindent 6 }}
 {{- end -}}
