@@ -47,9 +47,10 @@ COPY --from=wheel /wheel /wheel
 RUN /opt/build/bin/pip --python /opt/hone/bin/python install --no-cache-dir --no-deps --no-index /wheel/*.whl \
     && /opt/build/bin/pip --python /opt/hone/bin/python check \
     && /opt/build/bin/pip --python /opt/hone/bin/python list --format=freeze > /opt/hone/packages.txt
-# Of pyarrow an archive needs Parquet alone: 70 of its 170 MB are clients of other systems, tests and headers.
-RUN find /opt/hone/lib -depth -regextype posix-extended -regex \
-        '.*/pyarrow/(include|src|tests|libarrow_(flight|s3|substrait)[.].*|_(flight|s3fs|substrait)[.].*)(/.*)?' -delete \
+# An archive needs Parquet of pyarrow and S3 of botocore: 90 MB of the two are for other things.
+RUN find /opt/hone/lib -depth -regextype posix-extended \( \
+        -regex '.*/pyarrow/(include|src|tests|lib(arrow_flight|arrow_python_flight|arrow_s3)[.].*|_(flight|s3fs)[.].*)(/.*)?' \
+        -o -regex '.*/botocore/data/[^/]+/.*' -not -regex '.*/botocore/data/(s3|sts|sso|sso-oidc)/.*' \) -delete \
     && /opt/hone/bin/python -c "import feedback.archive.reader, s3fs"
 
 FROM tools AS moderation-packages
