@@ -75,6 +75,9 @@ MODERATION_VERSIONS = (
     PREFIX + "moderation_versions"
 )  # hash: version -> ModerationRecord as JSON (moderation.versions)
 MODERATION_ALIASES = PREFIX + "moderation_aliases"  # hash: production | previous -> version
+MODERATION_HISTORY = (
+    PREFIX + "moderation_history"
+)  # list, newest first: Change as JSON (moderation.versions)
 MODERATION_SEQ = PREFIX + "moderation_seq"  # counter: the last version number, never reused
 
 WEBHOOKS = PREFIX + "webhooks"  # hash: endpoint id -> Endpoint as JSON (serving.webhooks.store)

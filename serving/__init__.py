@@ -29,7 +29,9 @@ supply           fills the labelers' queue: prompts that people asked, answered 
 stored_completions  the routes of stored completions: list, retrieve, update, delete, messages
 admin            the routes of an operator that change what serves, and who may call
 round_states     what a round of training can be, and how that changes: one script at a time
-moderation_versions  the same for versions of moderation's classifier
+round_decisions  what an operator decides about a round: asked for, cancelled, gone on with, overridden
+repeated         what a gateway does over and over beside its requests
+reasons          why an operator changes something: bodies of their requests
 erasures         end users' texts removed, and which versions were trained on them
 erasure_routes   the routes that erase an end user
 feedback_routes  the feedback package's routes: who may judge, who may label

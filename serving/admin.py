@@ -17,6 +17,7 @@ from serving import auth
 from serving.canary.routes import DigestPrefix
 from serving.gateway import Gateway
 from serving.promotion import promote, roll_back
+from serving.reasons import MustSay, RollBack, Why
 from serving.registry import PRODUCTION, PolicyRecord
 from serving.routing import ALIASES
 
@@ -35,20 +36,6 @@ class NewKey(BaseModel):
     tokens_per_minute: Annotated[int | None, Field(ge=1, le=10**12), JSON_NUMBER] = None
     max_concurrent: Annotated[int | None, Field(ge=1, le=10**6), JSON_NUMBER] = None
     store: StrictBool = True
-
-
-class Reason(BaseModel):
-    """Why, for the audit log."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    reason: Annotated[str, Field(max_length=512)] = ""
-
-
-class RollBack(Reason):
-    """Why, and what is to be taken back."""
-
-    production: Annotated[str | None, Field(max_length=128)] = None
 
 
 class Rotation(BaseModel):
@@ -73,10 +60,10 @@ class KeyModeration(BaseModel):
     completion: _Actions = {}
 
 
-class Promotion(Reason):
+class Promotion(Why):
     """Why a version goes live."""
 
-    override: Annotated[str | None, Field(min_length=1, max_length=512)] = None  # no gate passed
+    override: MustSay | None = None  # no gate passed
     digest: DigestPrefix | None = None
 
 

@@ -18,7 +18,6 @@ from serving import (
     erasure_routes,
     feedback_routes,
     health,
-    moderation_versions,
     openai_api,
     otlp,
     stored_completions,
@@ -30,6 +29,7 @@ from serving.direct import Direct
 from serving.gateway import Gateway, open_gateway
 from serving.idempotency import Idempotent
 from serving.lineage import routes as lineage_routes
+from serving.oversight import moderation_routes
 from serving.oversight import routes as oversight
 from serving.playground import pages as playground
 from serving.schemas import document as api_document
@@ -79,7 +79,7 @@ def create_app(
         app.add_middleware(Traced, tracing=traces, paths=data_path)
     for module in (
         *(openai_api, stored_completions, candidate_sets, admin, erasure_routes),
-        *(oversight, canary_routes, lineage_routes, moderation_versions, webhook_routes, health),
+        *(oversight, moderation_routes, canary_routes, lineage_routes, webhook_routes, health),
     ):
         app.include_router(module.build_router(gateway))
     app.include_router(feedback_routes.build_router(gateway, settings))

@@ -22,6 +22,7 @@ from serving.breaker import Breaker
 from serving.engines import Engine
 from serving.metrics import Metrics
 from serving.registry import Live, PolicyRecord
+from serving.repeated import Repeated
 from serving.routing import Target, pick, ready_with, wanted_versions
 from serving.tracing import Span
 from serving.upstream import Upstream
@@ -106,17 +107,16 @@ class Fleet:
         self._wait_s = wait_s
         self._on_base = on_base  # told path and digest of the base model that the engines run
         self._changed = asyncio.Event()
-        self._poller: asyncio.Task[None] | None = None
+        self._loads: dict[str, asyncio.Task[None]] = {}  # by engine, what it lacks
+        self._polling = Repeated("the engines", self._poll_and_load, every_s=_POLL_EVERY_S)
 
     async def start(self) -> None:
         await self.poll()
-        self._poller = asyncio.create_task(self._poll_forever())
+        self._load_what_lacks()
+        self._polling.start()
 
     async def close(self) -> None:
-        if self._poller is not None:
-            self._poller.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._poller
+        await self._polling.close()
 
     def has(self, version: str) -> bool:
         return any(member.can_serve(version) for member in self.members)
@@ -245,15 +245,15 @@ class Fleet:
                 async with asyncio.timeout(min(left_s, 0.5)):
                     await self._changed.wait()
 
-    async def _poll_forever(self) -> None:
-        loads: dict[str, asyncio.Task[None]] = {}
-        while True:
-            await self.poll()
-            for member in self.members:
-                task = loads.get(member.url)
-                if task is None or task.done():
-                    loads[member.url] = asyncio.create_task(self._reconcile(member))
-            await asyncio.sleep(_POLL_EVERY_S)
+    async def _poll_and_load(self) -> None:
+        await self.poll()
+        self._load_what_lacks()
+
+    def _load_what_lacks(self) -> None:
+        for member in self.members:
+            task = self._loads.get(member.url)
+            if task is None or task.done():
+                self._loads[member.url] = asyncio.create_task(self._reconcile(member))
 
     async def _look(self, member: Member) -> None:
         try:

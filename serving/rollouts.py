@@ -26,6 +26,7 @@ from feedback.events import new_id
 from serving.fleet import Fleet, Member
 from serving.refresh import AWAY, Refresher
 from serving.registry import PolicyRecord, Registry, Rollout
+from serving.repeated import Repeated
 
 log = logging.getLogger(__name__)
 
@@ -43,16 +44,13 @@ class Rollouts:
         self._refresher = refresher
         self._owner = new_id("own_")
         self._turn = asyncio.Lock()  # the lease tells gateways apart, not the tasks of one
-        self._watcher: asyncio.Task[None] | None = None
+        self._watching = Repeated("a rollout", self._look, every_s=_LOOK_EVERY_S)
 
     async def start(self) -> None:
-        self._watcher = asyncio.create_task(self._watch_forever())
+        self._watching.start()
 
     async def close(self) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
+        await self._watching.close()
 
     async def make_live(self, record: PolicyRecord) -> None:
         """Have full weights on every engine and in production. Raises Conflict while others are on
@@ -109,15 +107,12 @@ class Rollouts:
             await asyncio.to_thread(self._registry.hold, rollout)
             await self._refresher.refresh()
 
-    async def _watch_forever(self) -> None:
+    async def _look(self) -> None:
         """Carry on what a gateway that died has begun."""
-        while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            if self._refresher.live.rollout is None or self._turn.locked():
-                continue
-            async with self._turn:
-                with contextlib.suppress(HoneError, *AWAY):
-                    await self._carry_on()
+        if self._refresher.live.rollout is None or self._turn.locked():
+            return
+        async with self._turn:
+            await self._carry_on()
 
     async def _carry_on(self) -> None:
         if not await self._lease():

@@ -19,7 +19,6 @@ from typing import Any, cast
 import redis
 
 from feedback import eventlog, keys
-from feedback.errors import Conflict, NotFound
 from feedback.events import RoundChanged, decode, encode
 
 RUNNING, PUBLISHING, CANCELLING = "running", "publishing", "cancelling"
@@ -108,21 +107,6 @@ def move(
     because, found = (word.decode() for word in reply)
     record(client, round_id)
     return Outcome(is_done=because == "ok", because=because, found=found)
-
-
-def cancel(client: redis.Redis, round_id: str) -> None:
-    """Have a round's worker end it; what it has made stays on disk. Raises NotFound, Conflict."""
-    status = cast("bytes | None", client.hget(keys.round_state(round_id), "status"))
-    if status is None:
-        raise NotFound(f"there is no {round_id}; `hone rounds list` shows what there is")
-    if status.decode() == CANCELLING:
-        return
-    asked = move(client, round_id, CANCEL)
-    if asked.is_done:
-        return
-    if asked.found == PUBLISHING:
-        raise Conflict(f"{round_id} is being published: roll its version back when it is live")
-    raise Conflict(f"{round_id} is not under way")
 
 
 def record(client: redis.Redis, round_id: str) -> None:

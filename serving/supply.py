@@ -7,16 +7,12 @@ of the canary or of the version before, so that people compare versions without 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import random
 import time
 from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
-
-import redis
 
 from feedback import eventlog, keys
 from feedback.errors import HoneError
@@ -29,6 +25,7 @@ from serving.candidate_sets import again
 from serving.candidates import CHAT, TEXT
 from serving.exchange import Exchange
 from serving.openai_api import answer
+from serving.repeated import Repeated
 from serving.routing import MODEL, resolve
 
 if TYPE_CHECKING:
@@ -53,18 +50,15 @@ class Supply:
         self._queues = gateway.assignments.queues
         self._rng = rng or random.Random()
         self._owner = new_id("gw_")
-        self._task: asyncio.Task[None] | None = None
+        self._filling = Repeated("the labelers' queue", self._look, every_s=_LOOK_EVERY_S)
 
     async def __aenter__(self) -> Supply:
         if self._settings.supply_target > 0:
-            self._task = asyncio.create_task(self._forever())
+            self._filling.start()
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._filling.close()
 
     async def fill(self) -> int:
         """Choose prompts for what is missing in the queues, and sample them. Returns how many sets."""
@@ -82,14 +76,9 @@ class Supply:
                 made += await self._give(theirs[prompt.completion_id])
         return made
 
-    async def _forever(self) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            try:
-                if await self._lease():
-                    await self.fill()
-            except (HoneError, redis.RedisError, OSError) as error:
-                log.warning("the labelers' queue is not filled at the moment: %s", error)
+    async def _look(self) -> None:
+        if await self._lease():
+            await self.fill()
 
     async def _lease(self) -> bool:
         taken = await self._redis.set(keys.SUPPLY_LEASE, self._owner, nx=True, ex=_LEASE_S)

@@ -14,7 +14,16 @@ import typer
 
 from serving.bench.commands import app as bench_app
 from serving.cli import app, main
-from serving.commands.options import AsJson, DataDir, Yes, log_change, ready, redis_of
+from serving.commands.options import (
+    AsJson,
+    DataDir,
+    Reason,
+    Yes,
+    log_change,
+    ready,
+    redis_of,
+    who,
+)
 from training import train_commands
 from training.bench import commands as bench_commands
 from training.evaluation import commands as evaluation_commands
@@ -49,12 +58,13 @@ def start(
     kind: Annotated[
         str, typer.Option(help="policy, or moderation: its classifier learns from corrections.")
     ] = "policy",
+    reason: Reason = "",
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow it to its end; exit 3 if refused.")
     ] = False,
 ) -> None:
     """Ask for a round now, however few judgements are new."""
-    from feedback import keys
+    from serving import round_decisions
     from training.config import load_recipe
     from training.rounds import STEPS_OF
 
@@ -68,7 +78,10 @@ def start(
         if before is not None:
             typer.echo(f"{before} is under way; `hone rounds show {before}` follows it", err=True)
             raise typer.Exit(1)
-        client.set(keys.ROUND_REQUESTED, json.dumps({"recipe": recipe, "kind": kind}))
+        asked = round_decisions.request(
+            client, kind=kind, recipe=recipe, actor=who(), reason=reason
+        )
+        log_change(client, "rounds.request", **asked)
         round_id = _wait_for_start(rounds)
         typer.echo(round_id)
         if wait:
@@ -114,23 +127,26 @@ def show(
 
 
 @rounds_app.command()
-def cancel(round_id: str, data: DataDir = _HERE, yes: Yes = False) -> None:
+def cancel(round_id: str, data: DataDir = _HERE, reason: Reason = "", yes: Yes = False) -> None:
     """End a round; what it has made stays on disk, nothing is published."""
     if not yes:
         typer.confirm(f"Cancel {round_id}?", abort=True)
-    from serving import round_states
+    from serving import round_decisions
 
     with redis_of(data) as client:
-        round_states.cancel(client, round_id)
-        log_change(client, "rounds.cancel", round_id=round_id, reason="the command line")
+        round_decisions.cancel(client, round_id)
+        log_change(client, "rounds.cancel", round_id=round_id, reason=reason)
     typer.echo(f"{round_id} is being cancelled")
 
 
 @rounds_app.command()
-def retry(round_id: str, data: DataDir = _HERE) -> None:
+def retry(round_id: str, data: DataDir = _HERE, reason: Reason = "") -> None:
     """Go on with a round that failed or was cancelled, from its last checkpoint."""
+    from serving import round_decisions
+
     with redis_of(data) as client:
-        _rounds(client, data).retry(round_id)
+        round_decisions.retry(client, round_id, actor=who(), reason=reason)
+        log_change(client, "rounds.retry", round_id=round_id, reason=reason)
     typer.echo(f"{round_id} goes on; `hone rounds show {round_id} --follow` shows how")
 
 
@@ -142,21 +158,18 @@ def override(
     yes: Yes = False,
 ) -> None:
     """Publish what the gate refused, all the same."""
-    from getpass import getuser
+    from serving import round_decisions
 
     if not yes:
         typer.confirm(f"Publish {round_id}, which the gate refused?", abort=True)
     with redis_of(data) as client:
-        actor = f"cli:{getuser()}"
-        _rounds(client, data).override(round_id, actor=actor, reason=reason)
+        round_decisions.override(client, data, round_id, actor=who(), reason=reason)
+        log_change(client, "rounds.override", round_id=round_id, reason=reason)
     typer.echo(f"{round_id} goes on; `hone rounds show {round_id} --follow` shows how")
 
 
 @rounds_app.command()
-def pause(
-    data: DataDir = _HERE,
-    reason: Annotated[str, typer.Option(help="Kept in the audit log.")] = "",
-) -> None:
+def pause(data: DataDir = _HERE, reason: Reason = "") -> None:
     """No round starts until `resume`; one under way goes on."""
     from serving.oversight import learning
 

@@ -206,6 +206,15 @@ class Recipe(_Section):
         return self
 
 
+class RewardModelRecipe(BaseModel):
+    """What a finished reward model is loaded by. Other sections may have grown since it was trained."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: Annotated[AdapterRecipe | FullRecipe, Field(discriminator="weights")]
+    reward: RewardRecipe
+
+
 def load_recipe(name: str) -> Recipe:
     """A recipe by name (training/recipes/<name>.toml) or by path to a .toml file.
 
@@ -229,3 +238,13 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
 def read_recipe(path: Path) -> Recipe:
     """What `save_recipe` wrote: a round resumes on the recipe it began with."""
     return Recipe.model_validate_json(path.read_text())
+
+
+def read_reward_recipe(folder: Path) -> RewardModelRecipe:
+    """Of the folder that a reward model was trained in. Raises Unprocessable."""
+    try:
+        return RewardModelRecipe.model_validate_json((folder / "recipe.json").read_text())
+    except ValidationError as error:
+        raise Unprocessable(
+            f"the reward model in {folder} was trained by another release ({error}): train it anew"
+        ) from error

@@ -30,12 +30,12 @@ from serving import artifact
 from serving.canary.steering import limits_of
 from serving.canary.store import Canaries
 from serving.engines import Engine
-from serving.lineage import card_facts
+from serving.lineage import card_facts, round_facts
 from serving.registry import PRODUCTION, PolicyRecord, Registry
 from serving.settings import ServingSettings
 from training.files import write_text
 from training.lease import Lease
-from training.rounds import OVERRIDE, Plan, may_publish, read_plan
+from training.rounds import Plan, may_publish, read_plan
 
 _ROLLOUT_S = 600.0
 _LOOK_S = 0.2
@@ -152,12 +152,6 @@ def make_live(
     return {"all": (time.monotonic() - started) * 1e3}
 
 
-def _override(round_dir: Path) -> dict[str, Any] | None:
-    """Why an operator had it published although the gate said no."""
-    path = round_dir / "gate" / OVERRIDE
-    return json.loads(path.read_text()) if path.exists() else None
-
-
 def _version(folder: Path, registry: Registry) -> str:
     path = folder / "version"
     if not path.exists():
@@ -179,7 +173,7 @@ def _place(round_dir: Path, target: Path, *, version: str, plan: Plan) -> artifa
             "recipe": plan.recipe,
             "snapshot": json.loads((round_dir / "snapshot" / "manifest.json").read_text()),
             "gate": report["checks"],
-            "override": _override(round_dir),
+            "override": round_facts.override_of(round_dir),
         }
         artifact.write_manifest(
             partial,

@@ -21,7 +21,7 @@ from typing import Any, cast
 import redis
 
 from feedback import eventlog, keys
-from feedback.errors import Conflict, NotFound, Unavailable, Unprocessable
+from feedback.errors import Conflict, Unavailable
 from feedback.events import RoundChanged, new_id
 from moderation.versions import Versions
 from serving import round_states
@@ -29,13 +29,11 @@ from serving.lineage import round_facts
 from serving.registry import PRODUCTION, Registry
 from serving.settings import ServingSettings
 from training import news
-from training.files import write_text
 from training.settings import TrainingSettings
 
 POLICY, MODERATION = "policy", "moderation"
 STEPS = ("snapshot", "reward", "ppo", "gate", "publish")
 STEPS_OF = {POLICY: STEPS, MODERATION: ("snapshot", "fit", "gate", "publish")}
-OVERRIDE = "override.json"  # beside the gate's report
 MAX_ATTEMPTS = 6  # of one step: a step that kills its worker must not do so for ever
 
 
@@ -199,59 +197,10 @@ class Rounds:
             detail=json.dumps(detail),
         )
 
-    def retry(self, round_id: str) -> None:
-        """Go on with a round that failed or was cancelled, where it was. What is to be different stands in
-        its recipe.json by then. Raises NotFound, Conflict."""
-        state = self._known(round_id)
-        attempts = [f"attempts:{step}" for step in STEPS_OF[self.kind(round_id)]]
-        is_published = state["step"] == STEPS[-1]
-        retried = round_states.move(
-            self.redis,
-            round_id,
-            round_states.RETRY_PUBLISH if is_published else round_states.RETRY,
-            event=_event(round_id, "retried"),
-            drop=("ended", "detail", "error", "spent_s", *attempts),
-        )
-        if retried.is_done:
-            return
-        if retried.because == "active":
-            raise Conflict(f"{retried.found} is under way; one round at a time")
-        raise Conflict(f"{round_id} is {state['status']}: only a failed or cancelled one goes on")
-
-    def override(self, round_id: str, *, actor: str, reason: str) -> None:
-        """Publish what the gate refused, for a reason that is kept beside its report, in the log and in the
-        version. Raises NotFound, Conflict, Unprocessable."""
-        state = self._known(round_id)
-        if not reason.strip():
-            raise Unprocessable("an override needs a reason")
-        report_file = directory(self._serving, round_id) / "gate" / "report.json"
-        if state["status"] != round_states.REFUSED or not report_file.exists():
-            raise Conflict(
-                f"{round_id} is {state['status']}: only what the gate refused is overridden"
-            )
-        digest = json.loads(report_file.read_text())["digest"]
-        said = {"digest": digest, "actor": actor, "reason": reason, "created": time.time()}
-        write_text(report_file.with_name(OVERRIDE), json.dumps(said))
-        taken = round_states.move(
-            self.redis,
-            round_id,
-            round_states.OVERRIDE,
-            event=_event(round_id, "overridden", actor=actor, reason=reason, digest=digest),
-            drop=("ended", "detail", "error", "spent_s", "attempts:gate"),
-        )
-        if not taken.is_done:
-            raise Conflict(f"{taken.found} is under way; one round at a time")
-
     def step_done(self, round_id: str, step: str) -> None:
         """Said once, however often a worker finds it done."""
         if self.redis.hsetnx(keys.round_state(round_id), f"done:{step}", time.time()):
             eventlog.append(self.redis, _event(round_id, "step_done", step=step))
-
-    def _known(self, round_id: str) -> dict[str, str]:
-        state = self.state(round_id)
-        if not state:
-            raise NotFound(f"there is no {round_id}; `hone rounds list` shows what there is")
-        return state
 
     def mark_trained(self, bounds: dict[str, str | None], *, kind: str = POLICY) -> None:
         """What was said up to a snapshot's bound is no news any more for rounds of this kind."""

@@ -35,7 +35,8 @@ def decide(
     if request is not None:
         options = json.loads(request)
         kind = options.get("kind", "policy")
-        return Decision(start=True, reason="requested", kind=kind, recipe=options.get("recipe"))
+        why = f"requested: {options['reason']}" if options.get("reason") else "requested"
+        return Decision(start=True, reason=why, kind=kind, recipe=options.get("recipe"))
     if new_judgements >= min_new_judgements:
         return Decision(start=True, reason=f"{new_judgements} new judgements")
     if schedule_s and new_judgements and now - last_started >= schedule_s:

@@ -11,7 +11,7 @@ from feedback.errors import Unprocessable
 from serving import artifact
 from training import models, ppo, reward
 from training.batches import Group
-from training.config import SFTRecipe, read_recipe
+from training.config import SFTRecipe, read_reward_recipe
 from training.job import Job
 from training.models import REWARD, Models
 from training.samplers import Sampler
@@ -70,7 +70,7 @@ def _scorer(job: Job) -> Callable[[Sequence[Group]], list[list[float]]]:
     """The reward model of another `hone train`, on the base that it was trained on."""
     trained = job.reward_folder.parent
     base_model = Path(json.loads((trained / "round.json").read_text())["base_model"])
-    recipe = read_recipe(trained / "recipe.json")
+    recipe = read_reward_recipe(trained)
     model = models.load(
         base_model,
         recipe=recipe.model,

@@ -23,7 +23,7 @@ from typing import Any
 
 from feedback.errors import Conflict, HoneError, NotFound, Unprocessable
 from training import preferences, worker
-from training.config import Recipe, load_recipe, read_recipe
+from training.config import Recipe, load_recipe, read_reward_recipe
 from training.rounds import Plan, is_done, read_plan
 
 WISH = "train.json"
@@ -170,7 +170,7 @@ def _check_fits(wish: Wish, folder: Path, recipe: Recipe) -> None:
             f"the reward model in {folder} was trained on {trained_on}: train one on this model with "
             f"`hone train rm --model {wish.base_model}`"
         )
-    trained_with = read_recipe(folder / "recipe.json")
+    trained_with = read_reward_recipe(folder)
     ours, theirs = ((one.model, one.reward.readout) for one in (recipe, trained_with))
     if ours != theirs:
         raise Unprocessable(

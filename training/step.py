@@ -1,7 +1,7 @@
 """One step of a round, in a process of its own: `python -m training.step <step> --round-dir DIR`.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the gate refused the candidate. A step whose `DONE` exists
-exits at once; any other goes on from its last checkpoint. torch lives and dies in this process.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the gate refused the candidate, 4 failed, and would again. A step
+whose `DONE` exists exits at once; any other goes on from its last checkpoint. torch lives and dies in this process.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from feedback.errors import HoneError
+from feedback.errors import HoneError, Unprocessable
 from training import files
 from training.job import DONE, Job, Work
 from training.rounds import may_publish
 from training.shortage import cure_of
+from training.worker import EXIT_FINAL, EXIT_REFUSED
 
 log = logging.getLogger("training.step")
 
 W = TypeVar("W", bound=Work)
 
-EXIT_REFUSED = 3
 _PR_SET_PDEATHSIG = 1
 _NICENESS = 10  # on a shared machine people's answers come first
 
@@ -156,7 +156,7 @@ def carry_out(
         files.write_text(done, f"{time.time()}\n")
     except HoneError as error:
         log.error("%s failed: %s", options.step, error.message)
-        return 1
+        return EXIT_FINAL if isinstance(error, Unprocessable) else 1
     except Exception as error:  # this process's edge: a shortage has a cure, all else a traceback
         cure = cure_of(error)
         if cure is None:

@@ -28,6 +28,7 @@ from training.spending import Cancelled, Spending
 log = logging.getLogger(__name__)
 
 EXIT_REFUSED = 3  # of the gate step: the candidate must not be published
+EXIT_FINAL = 4  # what the step was given cannot be learnt from: once more would be the same
 _PARALLEL = ("reward", "ppo", "sft", "ppo_init")
 _WATCH_S = 0.5
 _KILLED = (  # the process itself can say nothing any more
@@ -94,6 +95,9 @@ def _run_steps(rounds: Rounds, round_id: str, holder: Holder, run_step: RunStep)
                     round_id, round_states.REFUSE, token=holder.token, failed_checks=failed
                 )
                 _check(ended)
+                return
+            if code == EXIT_FINAL:
+                _fail(rounds, round_id, step, last_words(folder / f"{step}.log"), holder)
                 return
             if code == -signal.SIGKILL:
                 _append(folder / f"{step}.log", _KILLED)

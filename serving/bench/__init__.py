@@ -10,6 +10,7 @@ snapshot  a snapshot of an invented log, beside only reading it
 invented  that log: events drawn from a seed
 console   every screen of the console with a large store
 invented_reports  what the steps of those rounds report
+invented_moderation  versions of moderation's classifier that nobody fitted
 invented_rounds  rounds and versions that nobody trained, for the console
 verdict   what became of those streams: dropped, wrong, made to wait
 load      the load client, a process of its own

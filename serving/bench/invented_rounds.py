@@ -10,7 +10,7 @@ import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import redis
@@ -44,15 +44,16 @@ def write(
     now: float | None = None,
 ) -> Invented:
     """Versions 1 to `num_versions` (the base is there already), a refused round before every fourth, and one
-    round under way at the end. The newest version is in production."""
+    round under way at the end. The newest version is in production. Rounds that are there already stay."""
     rng, registry = random.Random(seed), Registry(client)
     now = time.time() if now is None else now
     total = num_versions + num_versions // 4 + 1
+    before = int(cast("bytes | None", client.get(keys.ROUND_SEQ)) or 0)
     parent, refused = "policy-0000", ""
     versions: list[str] = []
     rounds: list[str] = []
     for number in range(1, total + 1):
-        round_id = f"round-{number:04d}"
+        round_id = f"round-{before + number:04d}"
         began = now - (total - number + 0.4) * _ROUND_S
         is_active, is_refused = number == total, number % 5 == 4
         quality = 1 - math.exp(-len(versions) / 12)
@@ -78,7 +79,7 @@ def write(
         elif is_refused:
             refused = round_id
         rounds.append(round_id)
-    client.set(keys.ROUND_SEQ, total)
+    client.set(keys.ROUND_SEQ, before + total)
     client.set(keys.POLICY_SEQ, len(versions))
     client.set(keys.ROUND_ACTIVE, rounds[-1])
     if len(versions) > 1:

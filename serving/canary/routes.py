@@ -14,10 +14,10 @@ from serving.auth import VIEWERS
 from serving.canary import shown, steering
 from serving.canary.watch import judge, so_far
 from serving.gateway import Gateway
+from serving.reasons import MustSay, Reason, Why
 
 _HISTORY = 50
 
-Reason = Annotated[str, Field(max_length=1024)]
 DigestPrefix = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
 
 
@@ -29,15 +29,7 @@ class NewCanary(BaseModel):
     share: Annotated[float, Field(gt=0, lt=1), JSON_NUMBER] = 0.1
     reason: Reason = ""
     digest: DigestPrefix | None = None
-    override: Annotated[Reason | None, Field(min_length=1)] = None
-
-
-class Why(BaseModel):
-    """A reason that is kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    reason: Reason = ""
+    override: MustSay | None = None
 
 
 class Abort(Why):

@@ -7,14 +7,10 @@ from where they stop, a few seconds later, and comes to the same verdict.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING
 
-import redis
-
-from feedback.errors import HoneError
 from feedback.events import new_id
 from serving.canary import figures, shown
 from serving.canary.count import count
@@ -23,6 +19,7 @@ from serving.canary.figures import Figures
 from serving.canary.state import Canary, Outcome
 from serving.canary.store import Canaries
 from serving.registry import PRODUCTION
+from serving.repeated import Repeated
 
 if TYPE_CHECKING:
     from serving.gateway import Gateway
@@ -40,17 +37,14 @@ class Watch:
         self._gateway = gateway
         self._canaries = gateway.canaries
         self._owner = new_id("gw_")
-        self._task: asyncio.Task[None] | None = None
+        self._watching = Repeated("the canary", self._look, every_s=_EVERY_S)
 
     async def __aenter__(self) -> Watch:
-        self._task = asyncio.create_task(self._forever())
+        self._watching.start()
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._watching.close()
 
     async def look(self) -> Verdict | None:
         """Count, judge, and act. None: there is no canary, or another gateway looks after it."""
@@ -71,15 +65,9 @@ class Watch:
             await asyncio.to_thread(self._canaries.tell)
         return verdict
 
-    async def _forever(self) -> None:
-        while True:
-            await asyncio.sleep(_EVERY_S)
-            if not self._gateway.refresher.has_redis:
-                continue  # it has been said, and nothing can be counted or decided
-            try:
-                await self.look()
-            except (HoneError, redis.RedisError, OSError) as error:
-                log.warning("the canary is not looked after at the moment: %s", error)
+    async def _look(self) -> None:
+        if self._gateway.refresher.has_redis:  # else it has been said, and nothing can be decided
+            await self.look()
 
     def _count(self) -> tuple[Canary, Figures, Verdict] | None:
         if not self._canaries.lease(self._owner):

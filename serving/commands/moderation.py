@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from moderation.commands import app
-from serving.commands.options import AsJson, DataDir, Yes, log_change, redis_of
+from serving.commands.options import AsJson, DataDir, Reason, Yes, log_change, redis_of, who
 
 if TYPE_CHECKING:
     from moderation.versions import ModerationRecord
@@ -40,28 +40,36 @@ def versions(data: DataDir = _HERE, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def promote(version: str, yes: Yes = False, data: DataDir = _HERE, as_json: AsJson = False) -> None:
+def promote(
+    version: str,
+    reason: Reason = "",
+    yes: Yes = False,
+    data: DataDir = _HERE,
+    as_json: AsJson = False,
+) -> None:
     """Have every moderation server serve a version; what serves now becomes `previous`."""
     from moderation.versions import Versions
 
     if not yes:
         typer.confirm(f"Have {version} judge all texts?", abort=True)
     with redis_of(data) as client:
-        record = Versions(client).promote(version)
-        log_change(client, "moderation.promote", version=record.version)
+        record = Versions(client).promote(version, by=who(), reason=reason)
+        log_change(client, "moderation.promote", version=record.version, reason=reason)
     _say(record, as_json=as_json)
 
 
 @app.command()
-def rollback(yes: Yes = False, data: DataDir = _HERE, as_json: AsJson = False) -> None:
+def rollback(
+    reason: Reason = "", yes: Yes = False, data: DataDir = _HERE, as_json: AsJson = False
+) -> None:
     """Have them serve the previous version again."""
     from moderation.versions import Versions
 
     if not yes:
         typer.confirm("Have the previous version judge all texts again?", abort=True)
     with redis_of(data) as client:
-        record = Versions(client).roll_back()
-        log_change(client, "moderation.rollback", version=record.version)
+        record = Versions(client).roll_back(by=who(), reason=reason)
+        log_change(client, "moderation.rollback", version=record.version, reason=reason)
     _say(record, as_json=as_json)
 
 

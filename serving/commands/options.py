@@ -25,6 +25,7 @@ DataDir = Annotated[
 Port = Annotated[
     int, typer.Option(help="Port of the gateway.", envvar="HONE_SERVING_PORT", min=1, max=65535)
 ]
+Reason = Annotated[str, typer.Option("--reason", help="Kept in the audit log.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
@@ -71,12 +72,17 @@ def _archive_in(data_dir: Path) -> Iterator[None]:
 
 def log_change(client: redis.Redis, action: str, **detail: Any) -> None:
     """Put a change made on the command line into the log, as the gateway's routes do with theirs."""
-    from getpass import getuser
-
     from feedback import eventlog
     from feedback.events import audit
 
-    eventlog.append(client, audit(f"cli:{getuser()}", action, **detail))
+    eventlog.append(client, audit(who(), action, **detail))
+
+
+def who() -> str:
+    """The actor of what is changed on the command line."""
+    from getpass import getuser
+
+    return f"cli:{getuser()}"
 
 
 def post_as_admin(

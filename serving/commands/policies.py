@@ -12,12 +12,19 @@ from urllib.parse import quote
 import typer
 
 from feedback.errors import NotFound
-from serving.commands.options import AsJson, DataDir, Yes, get_as_admin, post_as_admin, redis_of
+from serving.commands.options import (
+    AsJson,
+    DataDir,
+    Reason,
+    Yes,
+    get_as_admin,
+    post_as_admin,
+    redis_of,
+)
 
 if TYPE_CHECKING:
     from serving.registry import Live
 
-Reason = Annotated[str, typer.Option("--reason", help="Kept in the audit log.")]
 Override = Annotated[
     str | None, typer.Option("--override", help="Why a version without a passed gate may serve.")
 ]

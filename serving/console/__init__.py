@@ -17,7 +17,9 @@ runs      /console/runs: rounds with steps, curves, logs
 engines   /console/engines: what each has loaded, how busy it is
 audit     /console/audit: who changed what, and why
 configuration  /console/settings: settings and keys, masked
-actions   forms that change something
+moderation  /console/moderation: versions of moderation's classifier
+forms     forms that change something: who may, why, and back to a page
+actions   what they change
 charts    figures of the labeling page as places on a drawing: pure
 frames    where figures lie on a drawing: pure
 plots     curves and intervals, the same: pure

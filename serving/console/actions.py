@@ -1,7 +1,6 @@
-"""Forms of the console that change something: each calls what its /admin route calls.
+"""What the console's forms change: each calls what its /admin route calls.
 
-A reason is asked for where traffic or learning changes; it stays in the audit log. Every form works without
-scripts: the browser posts it and is sent back to a page that says what came of it.
+A reason is asked for where traffic changes, or learning stops; it stays in the audit log.
 """
 
 from __future__ import annotations
@@ -9,92 +8,109 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from fastapi import APIRouter, Request
-from starlette.datastructures import FormData
-from starlette.responses import Response
+from fastapi import APIRouter
 
 from feedback.errors import Unprocessable
-from feedback.html import see
-from serving.console.screens import Screen
+from serving.console import forms
+from serving.console.forms import Form, Said
 from serving.console.sessions import Operators
 from serving.gateway import Gateway
-from serving.oversight import learning, rounds
+from serving.oversight import learning, moderation, rounds
 from serving.promotion import promote, roll_back
 
-_MAX_REASON = 512
 _RECIPE = re.compile(r"[a-z0-9_-]{1,64}")
 
 
 def build_router(gateway: Callable[[], Gateway], operators: Operators) -> APIRouter:
     """POST routes under /console."""
-    router = APIRouter(include_in_schema=False, route_class=Screen)
+    return forms.build_router(gateway, operators, FORMS)
 
-    @router.post("/console/rollback")
-    async def roll_back_now(request: Request) -> Response:
-        operator, form = await operators.changing(request)
-        await roll_back(
-            gateway(),
-            actor=operator.key.id,
-            reason=reason_of(form),
-            production=text_of(form, "production") or None,
+
+async def _roll_back(gateway: Gateway, said: Said) -> None:
+    production = said.text("production") or None
+    await roll_back(gateway, actor=said.actor, reason=said.reason, production=production)
+
+
+async def _promote(gateway: Gateway, said: Said) -> None:
+    override = said.text("override") or None
+    version, why = said.at["version"], said.reason
+    await promote(gateway, version, actor=said.actor, reason=why, override=override)
+
+
+async def _pause(gateway: Gateway, said: Said) -> None:
+    await learning.pause(gateway, actor=said.actor, reason=said.reason)
+
+
+async def _resume(gateway: Gateway, said: Said) -> None:
+    await learning.resume(gateway, actor=said.actor, reason=said.text("reason"))
+
+
+async def _start(gateway: Gateway, said: Said) -> None:
+    recipe = said.text("recipe") or None
+    if recipe is not None and not _RECIPE.fullmatch(recipe):
+        raise Unprocessable(
+            "a recipe is a name like cpu-demo: small letters, digits, - and _", param="recipe"
         )
-        return see("/console?done=rolled-back")
-
-    @router.post("/console/policies/{version}/promote")
-    async def promote_now(version: str, request: Request) -> Response:
-        operator, form = await operators.changing(request)
-        await promote(
-            gateway(),
-            version,
-            actor=operator.key.id,
-            reason=reason_of(form),
-            override=text_of(form, "override") or None,
-        )
-        return see(f"/console/policies/{version}?done=promoted")
-
-    @router.post("/console/learning/pause")
-    async def pause(request: Request) -> Response:
-        operator, form = await operators.changing(request)
-        await learning.pause(gateway(), actor=operator.key.id, reason=reason_of(form))
-        return see("/console?done=paused")
-
-    @router.post("/console/learning/resume")
-    async def resume(request: Request) -> Response:
-        operator, form = await operators.changing(request)
-        await learning.resume(gateway(), actor=operator.key.id, reason=text_of(form, "reason"))
-        return see("/console?done=resumed")
-
-    @router.post("/console/runs")
-    async def start(request: Request) -> Response:
-        operator, form = await operators.changing(request)
-        recipe = text_of(form, "recipe") or None
-        if recipe is not None and not _RECIPE.fullmatch(recipe):
-            raise Unprocessable(
-                "a recipe is a name like cpu-demo: small letters, digits, - and _", param="recipe"
-            )
-        reason = text_of(form, "reason")
-        kind = "moderation" if text_of(form, "kind") == "moderation" else "policy"
-        await rounds.request(
-            gateway(), actor=operator.key.id, kind=kind, recipe=recipe, reason=reason
-        )
-        return see("/console/runs?done=requested")
-
-    @router.post("/console/runs/{round_id}/cancel")
-    async def cancel(round_id: str, request: Request) -> Response:
-        operator, form = await operators.changing(request)
-        await rounds.cancel(gateway(), round_id, actor=operator.key.id, reason=reason_of(form))
-        return see(f"/console/runs/{round_id}?done=cancelled")
-
-    return router
+    kind = "moderation" if said.text("kind") == "moderation" else "policy"
+    reason = said.text("reason")
+    await rounds.request(gateway, actor=said.actor, kind=kind, recipe=recipe, reason=reason)
 
 
-def reason_of(form: FormData) -> str:
-    """Raises Unprocessable where none is given."""
-    if not (reason := text_of(form, "reason")):
-        raise Unprocessable("say why: the reason stays in the audit log", param="reason")
-    return reason
+async def _cancel(gateway: Gateway, said: Said) -> None:
+    await rounds.cancel(gateway, said.at["round_id"], actor=said.actor, reason=said.reason)
 
 
-def text_of(form: FormData, name: str) -> str:
-    """A field of a form, not longer than what the API takes."""
-    return str(form.get(name, "")).strip()[:_MAX_REASON]
+async def _retry(gateway: Gateway, said: Said) -> None:
+    reason = said.text("reason")
+    await rounds.retry(gateway, said.at["round_id"], actor=said.actor, reason=reason)
+
+
+async def _override(gateway: Gateway, said: Said) -> None:
+    await rounds.override(gateway, said.at["round_id"], actor=said.actor, reason=said.reason)
+
+
+async def _promote_moderation(gateway: Gateway, said: Said) -> None:
+    await moderation.promote(gateway, said.at["version"], actor=said.actor, reason=said.reason)
+
+
+async def _roll_back_moderation(gateway: Gateway, said: Said) -> None:
+    production = said.text("production") or None
+    await moderation.roll_back(gateway, actor=said.actor, reason=said.reason, production=production)
+
+
+FORMS = (
+    Form(path="/console/rollback", change=_roll_back, back="/console?done=rolled-back"),
+    Form(
+        path="/console/policies/{version}/promote",
+        change=_promote,
+        back="/console/policies/{version}?done=promoted",
+    ),
+    Form(path="/console/learning/pause", change=_pause, back="/console?done=paused"),
+    Form(path="/console/learning/resume", change=_resume, back="/console?done=resumed"),
+    Form(path="/console/runs", change=_start, back="/console/runs?done=requested"),
+    Form(
+        path="/console/runs/{round_id}/cancel",
+        change=_cancel,
+        back="/console/runs/{round_id}?done=cancelled",
+    ),
+    Form(
+        path="/console/runs/{round_id}/retry",
+        change=_retry,
+        back="/console/runs/{round_id}?done=retried",
+    ),
+    Form(
+        path="/console/runs/{round_id}/override",
+        change=_override,
+        back="/console/runs/{round_id}?done=overridden",
+    ),
+    Form(
+        path="/console/moderation/rollback",
+        change=_roll_back_moderation,
+        back="/console/moderation?done=moderation-changed",
+    ),
+    Form(
+        path="/console/moderation/{version}/promote",
+        change=_promote_moderation,
+        back="/console/moderation/{version}?done=moderation-changed",
+    ),
+)

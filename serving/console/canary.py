@@ -8,15 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from feedback.errors import Unprocessable
-from feedback.html import see
 from serving.canary import steering
 from serving.canary.routes import overview
-from serving.console import plots
-from serving.console.actions import reason_of, text_of
+from serving.console import forms, plots
+from serving.console.forms import Form, Said
 from serving.console.screens import Screen, show
 from serving.console.sessions import Operators
 from serving.gateway import Gateway
@@ -55,37 +53,35 @@ def build_router(gateway: Callable[[], Gateway], operators: Operators) -> APIRou
             said=_said(found),
         )
 
-    @router.post("/console/canary")
-    async def begin(request: Request) -> Response:
-        operator, form = await operators.changing(request)
-        await steering.begin(
-            gateway(),
-            text_of(form, "version"),
-            share=_share(form),
-            actor=operator.key.id,
-            reason=reason_of(form),
-            override=text_of(form, "override") or None,
-        )
-        return see("/console/canary?done=canary-begun")
-
-    @router.post("/console/canary/hold")
-    async def hold(request: Request) -> Response:
-        operator, form = await operators.changing(request)
-        await steering.hold(gateway(), actor=operator.key.id, reason=reason_of(form))
-        return see("/console/canary?done=canary-held")
-
-    @router.post("/console/canary/abort")
-    async def abort(request: Request) -> Response:
-        operator, form = await operators.changing(request)
-        await steering.abort(
-            gateway(),
-            version=text_of(form, "version") or None,
-            actor=operator.key.id,
-            reason=reason_of(form),
-        )
-        return see("/console/canary?done=canary-aborted")
-
+    router.include_router(forms.build_router(gateway, operators, FORMS))
     return router
+
+
+async def _begin(gateway: Gateway, said: Said) -> None:
+    await steering.begin(
+        gateway,
+        said.text("version"),
+        share=_share(said.text("percent")),
+        actor=said.actor,
+        reason=said.reason,
+        override=said.text("override") or None,
+    )
+
+
+async def _hold(gateway: Gateway, said: Said) -> None:
+    await steering.hold(gateway, actor=said.actor, reason=said.reason)
+
+
+async def _abort(gateway: Gateway, said: Said) -> None:
+    version = said.text("version") or None
+    await steering.abort(gateway, version=version, actor=said.actor, reason=said.reason)
+
+
+FORMS = (
+    Form(path="/console/canary", change=_begin, back="/console/canary?done=canary-begun"),
+    Form(path="/console/canary/hold", change=_hold, back="/console/canary?done=canary-held"),
+    Form(path="/console/canary/abort", change=_abort, back="/console/canary?done=canary-aborted"),
+)
 
 
 def tests(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -117,10 +113,10 @@ def _offered(gateway: Gateway) -> list[str]:
     return [version for version in versions if version != live.aliases.get(PRODUCTION)][:_OFFERED]
 
 
-def _share(form: FormData) -> float:
+def _share(percent: str) -> float:
     """Per cent of the people, as a share. Raises Unprocessable."""
     try:
-        return float(text_of(form, "percent")) / 100
+        return float(percent) / 100
     except ValueError as error:
         raise Unprocessable(
             "how many per cent of the people? A number like 10", param="percent"

@@ -26,6 +26,7 @@ SCREENS = (
     ("Overview", "/console"),
     ("Policies", "/console/policies"),
     ("Canary", "/console/canary"),
+    ("Moderation", "/console/moderation"),
     ("Reward models", "/console/rewards"),
     ("Labeling", "/console/labeling"),
     ("Runs", "/console/runs"),

@@ -14,6 +14,7 @@ from serving.console import (
     engines,
     labeling,
     lineage,
+    moderation,
     overview,
     pages,
     policies,
@@ -34,7 +35,7 @@ def build_router(gateway: Callable[[], Gateway], settings: ServingSettings) -> A
     router = APIRouter()
     router.include_router(sessions.build_router(operators))
     for screen in (
-        *(overview, policies, policy, lineage, canary, rewards),
+        *(overview, policies, policy, lineage, canary, moderation, rewards),
         *(labeling, runs, engines, audit, configuration, actions),
     ):
         router.include_router(screen.build_router(gateway, operators))

@@ -17,7 +17,7 @@ from serving.console.sessions import Operators
 from serving.gateway import Gateway
 from serving.oversight import gates, learning, rounds
 from serving.oversight.round_files import STEPS_OF, RoundFiles
-from serving.round_states import UNDER_WAY
+from serving.round_states import OVERRIDE, RETRY, UNDER_WAY
 
 _EVERY_S = 3
 
@@ -77,6 +77,8 @@ def _row(files: RoundFiles, state: Mapping[str, Any]) -> dict[str, Any]:
         "started": started,
         "took_s": ended - started if started and ended else None,
         "is_under_way": state.get("status") in UNDER_WAY,
+        "may_retry": state.get("status") in RETRY.before,
+        "may_override": state.get("status") in OVERRIDE.before,
         "expected_end": _seconds(state.get("expected_end")),
         "heartbeat": _seconds(state.get("heartbeat")),
         "spent_s": _seconds(state.get("spent_s")),

@@ -30,6 +30,9 @@ DONE = {
     "canary-held": "The canary goes on until you decide; harm still ends it.",
     "canary-aborted": "The canary is over: production answers everybody.",
     "cancelled": "The round is being cancelled.",
+    "retried": "The round goes on where it was.",
+    "overridden": "The gate is overridden: the round goes on to publish what it made.",
+    "moderation-changed": "Every moderation server takes it up within a second.",
 }
 
 

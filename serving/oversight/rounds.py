@@ -1,9 +1,8 @@
-"""Rounds as the workers wrote them into Redis; asked for, cancelled."""
+"""Rounds as the workers wrote them into Redis; asked for, cancelled, gone on with, overridden."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,7 +11,7 @@ import redis
 
 from feedback import keys
 from feedback.errors import NotFound
-from serving import round_states
+from serving import round_decisions
 
 if TYPE_CHECKING:
     from serving.gateway import Gateway
@@ -24,17 +23,45 @@ async def request(
     gateway: Gateway, *, actor: str, recipe: str | None, reason: str, kind: str = "policy"
 ) -> dict[str, Any]:
     """Ask for a round; the control worker takes it up when none is under way."""
-    options = {"recipe": recipe} if recipe else {}
-    asked = {**options, "kind": kind, "reason": reason, "by": actor, "requested": time.time()}
-    await asyncio.to_thread(gateway.redis.set, keys.ROUND_REQUESTED, orjson.dumps(asked))
+    asked = await asyncio.to_thread(
+        round_decisions.request,
+        gateway.redis,
+        kind=kind,
+        recipe=recipe,
+        actor=actor,
+        reason=reason,
+    )
     await gateway.audit(actor, "rounds.request", **asked)
     return {"object": "round_request", **asked}
 
 
 async def cancel(gateway: Gateway, round_id: str, *, actor: str, reason: str) -> dict[str, Any]:
     """End the round under way; what it has made stays, nothing is published. Raises NotFound, Conflict."""
-    await asyncio.to_thread(round_states.cancel, gateway.redis, round_id)
+    await asyncio.to_thread(round_decisions.cancel, gateway.redis, round_id)
     await gateway.audit(actor, "rounds.cancel", round_id=round_id, reason=reason)
+    return await asyncio.to_thread(read, gateway.redis, round_id)
+
+
+async def retry(gateway: Gateway, round_id: str, *, actor: str, reason: str) -> dict[str, Any]:
+    """Go on with a round that failed or was cancelled. Raises NotFound, Conflict."""
+    await asyncio.to_thread(
+        round_decisions.retry, gateway.redis, round_id, actor=actor, reason=reason
+    )
+    await gateway.audit(actor, "rounds.retry", round_id=round_id, reason=reason)
+    return await asyncio.to_thread(read, gateway.redis, round_id)
+
+
+async def override(gateway: Gateway, round_id: str, *, actor: str, reason: str) -> dict[str, Any]:
+    """Publish what the gate refused, for a reason. Raises NotFound, Conflict, Unprocessable."""
+    await asyncio.to_thread(
+        round_decisions.override,
+        gateway.redis,
+        gateway.settings.data_dir,
+        round_id,
+        actor=actor,
+        reason=reason,
+    )
+    await gateway.audit(actor, "rounds.override", round_id=round_id, reason=reason)
     return await asyncio.to_thread(read, gateway.redis, round_id)
 
 

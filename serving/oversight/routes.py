@@ -23,6 +23,7 @@ from serving.oversight import (
     rounds,
 )
 from serving.oversight.round_files import STEPS, STEPS_OF, RoundFiles
+from serving.reasons import Reason, Why, WhyIndeed
 
 _RoundId = Annotated[str, Path(pattern=r"^round-[0-9]{4,9}$")]
 _Limit = Annotated[int, Query(ge=1, le=200)]
@@ -37,15 +38,7 @@ class NewRound(BaseModel):
 
     kind: Literal["policy", "moderation"] = "policy"
     recipe: Annotated[str | None, Field(pattern=r"^[a-z0-9_-]{1,64}$")] = None
-    reason: Annotated[str, Field(max_length=512)] = ""
-
-
-class Why(BaseModel):
-    """Why, for the audit log."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    reason: Annotated[str, Field(max_length=512)] = ""
+    reason: Reason = ""
 
 
 def build_router(gateway: Callable[[], Gateway]) -> APIRouter:
@@ -170,6 +163,23 @@ def _rounds(gateway: Callable[[], Gateway]) -> APIRouter:
         key = await gateway().identify(request, "admin")
         reason = wanted.reason if wanted is not None else ""
         return await rounds.cancel(gateway(), round_id, actor=key.id, reason=reason)
+
+    @router.post("/{round_id}/retry", status_code=202)
+    async def retry_round(
+        round_id: _RoundId, request: Request, wanted: Why | None = None
+    ) -> dict[str, Any]:
+        """Go on with a round that failed or was cancelled, from its last checkpoint."""
+        key = await gateway().identify(request, "admin")
+        reason = wanted.reason if wanted is not None else ""
+        return await rounds.retry(gateway(), round_id, actor=key.id, reason=reason)
+
+    @router.post("/{round_id}/override", status_code=202)
+    async def override_round(
+        round_id: _RoundId, request: Request, wanted: WhyIndeed
+    ) -> dict[str, Any]:
+        """Publish what the gate refused, for a reason that stays with the version."""
+        key = await gateway().identify(request, "admin")
+        return await rounds.override(gateway(), round_id, actor=key.id, reason=wanted.reason)
 
     return router
 

@@ -171,3 +171,52 @@ class RoundLog(BaseModel):
     round_id: str
     step: str
     text: str
+
+
+class ModerationVersion(BaseModel):
+    """A version of moderation's classifier."""
+
+    version: str
+    digest: str  # empty: on board
+    parent: str | None
+    round_id: str | None
+    created: float
+
+
+class ModerationVersionShown(ModerationVersion):
+    """A version with its gate's verdict."""
+
+    aliases: list[str]
+    gate: dict[str, Any] | None
+
+
+class ModerationVersionWithGate(ModerationVersionShown):
+    """A version with its gate's report."""
+
+    children: list[str]
+    gate_report: dict[str, Any] | None
+    override: dict[str, Any] | None  # why it was published though the gate said no
+    num_said: int | None  # texts of people that it learnt from
+
+
+class ModerationChange(BaseModel):
+    """Another version was made to serve."""
+
+    version: str
+    by: str
+    reason: str
+    created: float
+
+
+class ModerationVersions(BaseModel):
+    """All of them, newest first, and which one judges."""
+
+    object: Literal["list"]
+    data: list[ModerationVersionShown]
+    production: str  # what every server is to serve
+    previous: str | None
+    since: float | None  # null: nothing but what is on board has served
+    serving: str | None  # the model that the server names in its answers
+    history: list[ModerationChange]  # newest first
+    new_corrections: int
+    starts_at: int | None  # so many of them start a round

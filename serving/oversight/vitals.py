@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from feedback.errors import HoneError
 from serving.engines import Engine
+from serving.repeated import Repeated
 
 _EVERY_S = 5.0
 _GONE_AFTER_S = 15.0  # figures of an engine that says nothing for so long are not shown
@@ -45,16 +46,13 @@ class Vitals:
     def __init__(self, engines: Sequence[Engine]) -> None:
         self._engines = engines
         self._last: dict[str, Vital] = {}
-        self._watcher: asyncio.Task[None] | None = None
+        self._watching = Repeated("the engines' own figures", self.look, every_s=_EVERY_S)
 
     async def start(self) -> None:
-        self._watcher = asyncio.create_task(self._watch_forever())
+        self._watching.start()
 
     async def close(self) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
+        await self._watching.close()
 
     def of(self, url: str, *, now: float) -> Vital | None:
         """None: it has said nothing lately."""
@@ -71,11 +69,6 @@ class Vitals:
             self._last[engine.url] = vital(
                 found, before=self._last.get(engine.url), now=time.time()
             )
-
-    async def _watch_forever(self) -> None:
-        while True:
-            await self.look()
-            await asyncio.sleep(_EVERY_S)
 
 
 def parse(text: str) -> dict[str, list[float]]:

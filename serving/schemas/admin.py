@@ -45,26 +45,6 @@ class LivePolicies(BaseModel):
     engines: list[EngineState]
 
 
-class ModerationVersion(BaseModel):
-    """A version of moderation's classifier."""
-
-    version: str
-    digest: str  # empty: on board
-    parent: str | None
-    round_id: str | None
-    created: float
-
-
-class ModerationVersions(BaseModel):
-    """All of them, and which one judges."""
-
-    object: Literal["list"]
-    data: list[ModerationVersion]
-    production: str  # what every server is to serve
-    previous: str | None
-    serving: str | None  # the model that the server names in its answers
-
-
 class Key(BaseModel):
     """What is known of an API key, but not the key."""
 

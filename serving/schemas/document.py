@@ -151,12 +151,15 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("post", "/admin/canary/abort"): Described(
         answer=canary.CanaryEnded, errors=(400, 404, 409, 422, 503)
     ),
-    ("get", "/admin/moderation"): Described(answer=admin.ModerationVersions, errors=(503,)),
+    ("get", "/admin/moderation"): Described(answer=oversight.ModerationVersions, errors=(503,)),
+    ("get", "/admin/moderation/{version}"): Described(
+        answer=oversight.ModerationVersionWithGate, errors=(404, 503)
+    ),
     ("post", "/admin/moderation/{version}/promote"): Described(
-        answer=admin.ModerationVersion, errors=(404, 503)
+        answer=oversight.ModerationVersion, errors=(400, 404, 422, 503)
     ),
     ("post", "/admin/moderation/rollback"): Described(
-        answer=admin.ModerationVersion, errors=(409, 503)
+        answer=oversight.ModerationVersion, errors=(400, 409, 422, 503)
     ),
     ("get", "/admin/keys"): Described(answer=admin.KeyList, errors=(503,)),
     ("post", "/admin/keys"): Described(answer=admin.MadeKey, errors=(400, 422, 503)),
@@ -203,6 +206,12 @@ OPERATIONS: dict[tuple[str, str], Described] = {
         answer=oversight.RoundLog, errors=(404, 422, 503)
     ),
     ("post", "/admin/rounds/{round_id}/cancel"): Described(
+        answer=oversight.RoundState, errors=(400, 404, 409, 422, 503), is_idempotent=True
+    ),
+    ("post", "/admin/rounds/{round_id}/retry"): Described(
+        answer=oversight.RoundState, errors=(400, 404, 409, 422, 503), is_idempotent=True
+    ),
+    ("post", "/admin/rounds/{round_id}/override"): Described(
         answer=oversight.RoundState, errors=(400, 404, 409, 422, 503), is_idempotent=True
     ),
     ("get", "/admin/learning"): Described(answer=oversight.Learning, errors=(503,)),

@@ -32,7 +32,7 @@ from feedback import eventlog, keys
 from feedback.connection import connect
 from feedback.errors import Conflict
 from feedback.events import Feedback, RoundChanged, new_id
-from serving import artifact, round_states
+from serving import artifact, round_decisions, round_states
 from serving.registry import PRODUCTION, Registry
 from serving.round_states import ENDED, UNDER_WAY
 from serving.settings import ServingSettings
@@ -160,14 +160,20 @@ class World(RuleBasedStateMachine):
         states = self.asking.list()
         if states:
             with contextlib.suppress(Conflict):
-                self.asking.retry(states[-1]["round_id"])
+                round_decisions.retry(self.asking.redis, states[-1]["round_id"], actor="op")
 
     @precondition(lambda self: not self.asking.active())
     @rule()
     def an_operator_overrides_the_gate(self) -> None:
         for state in self.asking.list()[-1:]:
             with contextlib.suppress(Conflict):
-                self.asking.override(state["round_id"], actor="op", reason="a test")
+                round_decisions.override(
+                    self.asking.redis,
+                    Path(self.folder.name),
+                    state["round_id"],
+                    actor="op",
+                    reason="a test",
+                )
 
     # What must hold.
 
@@ -250,7 +256,7 @@ class World(RuleBasedStateMachine):
         active = self.asking.active()
         if active:
             with contextlib.suppress(Conflict):
-                round_states.cancel(self.operator, active)
+                round_decisions.cancel(self.operator, active)
 
     def _take_over(self, passes: bool) -> None:
         """The worker hangs, its lease runs out, another one does the whole work, and the first wakes up."""

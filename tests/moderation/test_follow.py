@@ -49,10 +49,10 @@ def test_a_promoted_version_judges_and_a_roll_back_brings_the_old_one_back(
     before = judged(url)
     record = write_version(tmp_path / "v", classifier.encoder, number=1, limit_shift=3.0)
     versions.add(record)
-    versions.promote(record.version)
+    versions.promote(record.version, by="key_op")
     until(lambda: judged(url)[0] == record.version)
     assert judged(url)[1] < before[1]
-    versions.roll_back()
+    versions.roll_back(by="key_op")
     until(lambda: judged(url) == before)
 
 
@@ -69,7 +69,7 @@ def test_no_answer_is_of_two_versions_while_they_change(
         scores = {result["category_scores"]["violence"] for result in answer["results"]}
         assert len(scores) == 1
         seen.add((answer["model"], *scores))
-        versions.promote(record.version)
+        versions.promote(record.version, by="key_op")
     assert len(seen) == 2  # each model has its one score
 
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_loaded_is_not_served_and_counted(
     before = judged(url)
     record = write_version(tmp_path / "v", classifier.encoder, number=1, limit_shift=3.0)
     versions.add(replace(record, digest="0" * 64))
-    versions.promote(record.version)
+    versions.promote(record.version, by="key_op")
     counted = 'hone_moderation_swaps_total{outcome="refused"} 1.0'
     until(lambda: counted in httpx2.get(f"{url}/metrics").text)
     assert judged(url) == before
@@ -90,7 +90,7 @@ def test_a_server_that_comes_late_begins_with_what_is_wanted(
 ) -> None:
     record = write_version(tmp_path / "v", classifier.encoder, number=1, limit_shift=3.0)
     versions.add(record)
-    versions.promote(record.version)
+    versions.promote(record.version, by="key_op")
     with server.running(tmp_path, REDIS_URL=redis_url) as late:
         assert judged(late)[0] == record.version
 
@@ -108,7 +108,7 @@ def test_while_redis_is_away_what_serves_goes_on(classifier: Classifier, tmp_pat
             assert judged(url)[0] == on_board
             redis.start()
             versions.add(record)
-            versions.promote(record.version)
+            versions.promote(record.version, by="key_op")
             until(lambda: judged(url)[0] == record.version)
     finally:
         redis.stop()

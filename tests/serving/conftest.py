@@ -55,7 +55,7 @@ class Running:
 
     def start(self) -> None:
         self._thread.start()
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 120
         while not self.server.started:
             assert time.monotonic() < deadline, "the gateway did not start"
             assert self._thread.is_alive(), "the gateway died while starting"

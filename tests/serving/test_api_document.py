@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -138,9 +139,11 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
     Versions(gateway.redis).add(
         ModerationRecord(version="moderation-0001", path="/m/1", digest="1")
     )
-    do("post", "/admin/moderation/{version}/promote", version="moderation-0001")
+    classifier = {"version": "moderation-0001"}
+    do("post", "/admin/moderation/{version}/promote", {"reason": "try"}, **classifier)
     do("post", "/admin/moderation/rollback")
     do("get", "/admin/moderation")
+    do("get", "/admin/moderation/{version}", **classifier)
     for query in ("", "?forward=true", "?verify=true"):
         do("get", "/admin/lineage/{asked}", query=query, asked="policy-0001")
     do("get", "/admin/lineage/{asked}", query="?forward=true", asked=said)
@@ -168,6 +171,10 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
     do("get", "/admin/rounds/{round_id}/curves", round_id=under_way)
     do("get", "/admin/rounds/{round_id}/logs/{step}", round_id=under_way, step="ppo")
     do("post", "/admin/rounds/{round_id}/cancel", {"reason": "no"}, round_id=under_way)
+    end_round(gateway, under_way, "failed")
+    do("post", "/admin/rounds/{round_id}/retry", {"reason": "once more"}, round_id=under_way)
+    end_round(gateway, under_way, "refused")
+    do("post", "/admin/rounds/{round_id}/override", {"reason": "urgent"}, round_id=under_way)
     do("get", "/admin/policies")
     do("get", "/admin/policies/{version}", version="production")
     do("post", "/admin/learning/pause", {"reason": "look"})
@@ -177,6 +184,15 @@ def good_requests(gateway: Running, send: Send) -> dict[tuple[str, str], list[ht
         do("get", f"/admin/{name}")
     do("delete", f"{CHAT}/{{completion_id}}", **at)
     return answers
+
+
+def end_round(gateway: Running, round_id: str, status: str) -> None:
+    """As its worker leaves it, with a gate that has judged."""
+    gateway.redis.hset(keys.round_state(round_id), mapping={"status": status})
+    gateway.redis.delete(keys.ROUND_ACTIVE)
+    report = gateway.app.state.gateway.settings.data_dir / "rounds" / round_id / "gate/report.json"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(json.dumps({"digest": "d" * 64, "passed": False, "checks": []}))
 
 
 def test_a_right_request_to_each_operation_is_answered_as_it_says_and_without_a_key_refused(

@@ -13,7 +13,7 @@ from feedback.connection import connect
 from feedback.errors import Conflict, NotFound, Unavailable
 from feedback.events import Feedback, RoundChanged, encode, new_id
 from feedback.history import History
-from serving import round_states
+from serving import round_decisions, round_states
 from serving.registry import Registry
 from serving.settings import ServingSettings
 from tests.feedback.archive.logs import archiver, settings
@@ -158,7 +158,7 @@ def test_a_step_that_always_fails_ends_the_round_with_its_last_words(
     assert state["attempts:snapshot"] == "3"  # two were made, no third
     assert rounds.active() is None
     assert Registry(rounds.redis).aliases()["production"] == "policy-0000"  # nothing was published
-    rounds.retry(round_id)
+    round_decisions.retry(rounds.redis, round_id, actor="op")
     assert rounds.active() == round_id
     assert "attempts:snapshot" not in rounds.state(round_id)
 
@@ -184,20 +184,20 @@ def test_a_step_that_linux_kills_says_what_that_means(
 
 def test_only_a_round_that_ended_badly_goes_on_and_only_one_at_a_time(rounds: Rounds) -> None:
     with pytest.raises(NotFound, match="hone rounds list"):
-        rounds.retry("round-0009")
+        round_decisions.retry(rounds.redis, "round-0009", actor="op")
     done = rounds.start(reason="test")
     rounds.begin_step(done, "publish", token="")
     end(rounds, done, round_states.FINISH)
     with pytest.raises(Conflict, match="finished"):
-        rounds.retry(done)
+        round_decisions.retry(rounds.redis, done, actor="op")
     failed = rounds.start(reason="test")
     end(rounds, failed, round_states.FAIL)
     other = rounds.start(reason="test")
     with pytest.raises(Conflict, match=f"{other} is under way"):
-        rounds.retry(failed)
-    round_states.cancel(rounds.redis, other)
+        round_decisions.retry(rounds.redis, failed, actor="op")
+    round_decisions.cancel(rounds.redis, other)
     end(rounds, other, round_states.CANCELLED_NOW)
-    rounds.retry(failed)
+    round_decisions.retry(rounds.redis, failed, actor="op")
     assert rounds.active() == failed
     assert rounds.state(failed)["status"] == "running"
     assert "ended" not in rounds.state(failed)
@@ -217,7 +217,7 @@ def test_a_retried_round_is_worked_on_with_the_recipe_that_lies_in_its_folder(
     assert before in text
     (folder / "recipe.json").write_text(text.replace(before, '"tokens_per_pass": 7'))
     end(rounds, round_id, round_states.FAIL)
-    rounds.retry(round_id)
+    round_decisions.retry(rounds.redis, round_id, actor="op")
     assert Job.open(rounds.prepare(round_id)).recipe.model.tokens_per_pass == 7
 
 
@@ -241,24 +241,24 @@ def test_a_cancelled_round_is_ended_by_the_worker_that_takes_it_and_not_begun_ag
 ) -> None:
     Registry(rounds.redis).ensure_base("base", "d")
     round_id = rounds.start(reason="test")
-    round_states.cancel(rounds.redis, round_id)
-    round_states.cancel(rounds.redis, round_id)  # again is harmless
+    round_decisions.cancel(rounds.redis, round_id)
+    round_decisions.cancel(rounds.redis, round_id)  # again is harmless
     worker.run(rounds, round_id)
     assert rounds.state(round_id)["status"] == "cancelled"
     assert rounds.active() is None
     with pytest.raises(Conflict, match="not under way"):
-        round_states.cancel(rounds.redis, round_id)
+        round_decisions.cancel(rounds.redis, round_id)
     with pytest.raises(NotFound, match="hone rounds list"):
-        round_states.cancel(rounds.redis, "round-0009")
+        round_decisions.cancel(rounds.redis, "round-0009")
 
 
 def test_what_is_being_published_can_be_rolled_back_but_not_cancelled(rounds: Rounds) -> None:
     round_id = rounds.start(reason="test")
     rounds.begin_step(round_id, "publish", token="")
     with pytest.raises(Conflict, match="roll its version back"):
-        round_states.cancel(rounds.redis, round_id)
+        round_decisions.cancel(rounds.redis, round_id)
     end(rounds, round_id, round_states.FAIL)
-    rounds.retry(round_id)  # it may be live by now
+    round_decisions.retry(rounds.redis, round_id, actor="op")  # it may be live by now
     assert rounds.state(round_id)["status"] == round_states.PUBLISHING
 
 

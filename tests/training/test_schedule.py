@@ -48,6 +48,12 @@ def test_a_request_may_name_a_recipe() -> None:
     assert decide(**(QUIET | {"request": b'{"recipe": "tiny"}'})).recipe == "tiny"
 
 
+def test_a_round_that_was_asked_for_says_why() -> None:
+    asked = b'{"reason": "new guidelines"}'
+    assert decide(**(QUIET | {"request": asked})).reason == "requested: new guidelines"
+    assert decide(**(QUIET | {"request": b"{}"})).reason == "requested"
+
+
 def test_corrections_start_a_round_of_moderation_and_judgements_come_first() -> None:
     many = {"new_corrections": 100}
     assert decide(**(QUIET | many)).kind == "moderation"

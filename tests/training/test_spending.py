@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from feedback.connection import connect
-from serving import round_states
+from serving import round_decisions
 from serving.registry import Registry
 from serving.settings import ServingSettings
 from training.budget import OverBudget
@@ -56,7 +56,7 @@ def test_a_cancelled_one_is_stopped_too(rounds: Rounds) -> None:
     round_id = rounds.start(reason="test")
     spending = Spending(rounds, round_id, rounds.prepare(round_id), "reward", TrainingSettings())
     spending.report()
-    round_states.cancel(rounds.redis, round_id)
+    round_decisions.cancel(rounds.redis, round_id)
     with pytest.raises(Cancelled):
         spending.report()
 

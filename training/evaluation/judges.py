@@ -21,7 +21,7 @@ from feedback.quality.intervals import Estimate
 from feedback.snapshots.files import sha256_of
 from training import evidence, models, reward
 from training.batches import Group
-from training.config import read_recipe
+from training.config import read_reward_recipe
 from training.evaluation.answering import Said
 from training.evaluation.measures import Values
 from training.models import REWARD
@@ -37,7 +37,7 @@ class RewardJudge:
         """Raises NotFound where there is none."""
         check(out)
         base_model = Path(read_plan(out).base_model)
-        recipe = read_recipe(out / "recipe.json")
+        recipe = read_reward_recipe(out)
         self.texts = Texts(base_model)
         self._readout = recipe.reward.readout
         self._model = models.load(

@@ -21,6 +21,7 @@ from feedback.errors import Refused
 from feedback.settings import FeedbackSettings
 from moderation.manifest import read_manifest
 from moderation.versions import ModerationRecord, Versions
+from serving.lineage import round_facts
 from serving.settings import ServingSettings
 from training.files import flush_tree, write_text
 from training.job import Work
@@ -55,9 +56,10 @@ def run(work: Work, *, wait_s: float = _WAIT_S) -> dict[str, Any]:
         versions = Versions(client)
         versions.add(record)
         before = versions.live()
-        versions.promote(record.version)
+        versions.promote(record.version, by=work.plan.round_id, reason=_why(work))
         if not _serves(settings.moderation_url, record.version, wait_s=wait_s):
-            versions.undo(record.version, before=before)
+            why = f"the server did not serve {record.version}"
+            versions.undo(record.version, before=before, by=work.plan.round_id, reason=why)
             raise Refused(
                 f"the moderation server at {settings.moderation_url} did not serve {record.version}: "
                 "its log says why; HONE_MODERATION_REDIS_URL has it follow"
@@ -65,6 +67,12 @@ def run(work: Work, *, wait_s: float = _WAIT_S) -> dict[str, Any]:
     result = {"version": record.version, "digest": record.digest, "promoted": time.time()}
     write_text(work.step_folder("publish") / "result.json", json.dumps(result))
     return result
+
+
+def _why(work: Work) -> str:
+    """What the history says of it."""
+    override = round_facts.override_of(work.folder)
+    return "its gate passed it" if override is None else f"overridden: {override['reason']}"
 
 
 def _place(candidate: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import pytest
 from feedback import eventlog, keys
 from feedback.events import Audit
 from serving import auth
-from serving.bench import invented_rounds
+from serving.bench import invented_moderation, invented_rounds
 from serving.bench.invented_rounds import Invented
 from serving.canary.store import Canaries
 from serving.registry import Registry
@@ -28,6 +29,7 @@ PROMPT = "How do I boil an egg"
 
 @pytest.fixture
 def made(gateway: Running, tmp_path: Path) -> Invented:
+    invented_moderation.write(gateway.redis, tmp_path, num_versions=2)
     found = invented_rounds.write(gateway.redis, tmp_path, num_versions=8)
     gateway.run(gateway.app.state.gateway.refresher.refresh())
     return found
@@ -72,6 +74,8 @@ def screens(made: Invented) -> list[str]:
         "/console/policies/policy-0000",
         "/console/lineage?of=production",
         "/console/lineage",
+        *("/console/moderation", "/console/moderation/moderation-0002"),
+        "/console/moderation/moderation-0000",
         *(f"/console/runs/{name}" for name in (made.active, made.refused, made.rounds[0])),
     ]
 
@@ -175,6 +179,8 @@ def test_a_form_of_another_site_changes_nothing(gateway: Running, page: httpx2.C
 CHANGES = (
     *("/console/rollback", "/console/learning/pause", "/console/learning/resume", "/console/runs"),
     *("/console/canary", "/console/canary/hold", "/console/canary/abort"),
+    *("/console/moderation/rollback", "/console/moderation/moderation-0001/promote"),
+    *("/console/runs/round-0004/retry", "/console/runs/round-0004/override"),
 )
 
 
@@ -224,7 +230,8 @@ def test_a_round_is_asked_for_and_the_one_under_way_cancelled(
     assert refused.status_code == 422
     asked = page.post("/console/runs", data={**fields, "recipe": "tiny", "reason": "try"})
     assert "A round was asked for" in asked.text
-    assert b'"recipe":"tiny"' in (gateway.redis.get(keys.ROUND_REQUESTED) or b"")
+    request = json.loads(gateway.redis.get(keys.ROUND_REQUESTED) or b"")
+    assert (request["recipe"], request["kind"]) == ("tiny", "policy")
     path = f"/console/runs/{made.active}"
     fields = form(page.get(path).text, f"{path}/cancel")
     assert "is being cancelled" in page.post(f"{path}/cancel", data={**fields, "reason": "x"}).text

@@ -152,7 +152,7 @@ def publish_classifier(data_dir: Path, client: redis.Redis, round_id: str) -> Mo
         created=5.0,
     )
     versions.add(record)
-    versions.promote(version)
+    versions.promote(version, by="key_op")
     (round_dir / "publish").mkdir()
     result = {"version": version, "digest": manifest.digest, "promoted": time.time()}
     (round_dir / "publish" / "result.json").write_text(json.dumps(result))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from feedback.errors import NotFound
+from feedback.errors import NotFound, Unprocessable
 from training import models, reward
 from training.config import load_recipe
 from training.evaluation import judges
@@ -130,6 +130,18 @@ def test_a_reward_model_scores_what_was_said_and_nobody_beats_himself(
     assert one != empty
     assert judge.win_rate([group, group], [group, group]).value == 0.5
     assert judges.accuracy(out).value == 0.7
+
+
+def test_a_reward_model_of_an_older_release_still_judges(tiny_folder: Path, tmp_path: Path) -> None:
+    out = reward_model(tiny_folder, tmp_path / "rm", seed=0)
+    recipe = json.loads((out / "recipe.json").read_text())
+    del recipe["gate"]["min_win_rate"]  # what the gate did not ask for in those days
+    (out / "recipe.json").write_text(json.dumps(recipe))
+    assert judges.RewardJudge(out).score([]) == []
+    del recipe["reward"]
+    (out / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(Unprocessable, match="train it anew"):
+        judges.RewardJudge(out)
 
 
 def test_other_weights_have_another_digest(tiny_folder: Path, tmp_path: Path) -> None:

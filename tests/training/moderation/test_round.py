@@ -94,7 +94,9 @@ def test_corrections_become_a_version_that_serves_and_can_be_rolled_back(
     # Each part of publishing looks before it works: once more changes nothing.
     publish.run(Work.open(tmp_path / "rounds" / round_id))
     assert Versions(rounds.redis).live().previous == ON_BOARD
-    Versions(rounds.redis).roll_back()
+    ((said_by, why),) = [(c.by, c.reason) for c in Versions(rounds.redis).history()]
+    assert (said_by, why) == (round_id, "its gate passed it")
+    Versions(rounds.redis).roll_back(by="key_op")
     assert publish._serves(ServingSettings().moderation_url, on_board, wait_s=30)
 
     # A folder that is not what the gate judged is published by nobody.
@@ -115,6 +117,18 @@ def test_what_does_not_hold_for_texts_held_out_is_refused_by_the_gate(rounds: Ro
     assert {"heldout_loss_change", "heldout_errors_change"} <= set(failed)
     assert Versions(rounds.redis).live().production == ON_BOARD
     assert judged("good morning") == before
+    assert not rounds.redis.exists(keys.ROUND_ACTIVE)
+
+
+def test_a_round_with_nothing_to_learn_fails_at_once_and_says_so(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "MAX_ATTEMPTS", 6)
+    round_id = rounds.start(kind=MODERATION, reason="test")
+    worker.run(rounds, round_id)
+    state = rounds.state(round_id)
+    assert (state["status"], state["step"], state["attempts:fit"]) == ("failed", "fit", "1")
+    assert "there is nothing to learn" in json.loads(state["detail"])["error"]
     assert not rounds.redis.exists(keys.ROUND_ACTIVE)
 
 
