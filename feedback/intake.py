@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -45,9 +46,12 @@ class Receipt:
 class Intake:
     """One per gateway process."""
 
-    def __init__(self, journal: Journal, aftermath: Aftermath) -> None:
+    def __init__(
+        self, journal: Journal, aftermath: Aftermath, *, on_new: Callable[[Feedback], None]
+    ) -> None:
         self._journal = journal
         self._aftermath = aftermath
+        self._on_new = on_new  # told of every judgement that is durable, once
 
     async def accept(
         self, judgement: Judgement, caller: Caller, *, idempotency_key: str | None = None
@@ -71,7 +75,8 @@ class Intake:
             return Receipt(event=first, is_replay=True)
         same = last_judgement(event.labeler, judgement)
         event = replace(event, replaces=await self._last(same))
-        await self._journal.append(event)
+        if await self._journal.append(event):
+            self._on_new(event)
         await self._aftermath.of_judgement(event, judgement, given, completions)
         return Receipt(event=event, is_replay=False)
 

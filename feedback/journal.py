@@ -135,6 +135,15 @@ class Journal:
         """Events that wait in the outbox."""
         return self._outbox.waiting
 
+    def oldest(self) -> float | None:
+        """When the oldest event in the outbox was made, unix seconds; None: nothing waits, or the disk
+        cannot be read. Call it from a thread."""
+        try:
+            rows = self._outbox.head(limit=1)
+        except (sqlite3.Error, OSError):
+            return None
+        return rows[0][1].created if rows else None
+
     async def _write(self, event: Event, data: bytes) -> bool:
         is_away = False
         while True:

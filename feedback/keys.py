@@ -56,6 +56,7 @@ ROUND_REQUESTED = PREFIX + "round_requested"  # string: somebody asked for a rou
 ROUND_QUEUED = (
     PREFIX + "round_queued"
 )  # string with TTL: a message for the train worker is under way
+CLOCK_UP = PREFIX + "clock_up"  # string with TTL: the control worker did what the clock asked for
 LEARNING_PAUSED = (
     PREFIX + "learning_paused"
 )  # string: present = no round starts (kill switch); JSON of by, reason, since
@@ -101,6 +102,11 @@ def index(kind: str) -> str:
 def archived_ids(kind: str) -> str:
     """Bitmap: a Bloom filter of the ids that the index gave up when they were archived."""
     return f"{PREFIX}archived_ids:{kind}"
+
+
+def worker_up(queue: str) -> str:
+    """String with TTL: a Celery worker of this queue, control or train, lives."""
+    return f"{PREFIX}worker_up:{queue}"
 
 
 def round_state(round_id: str) -> str:

@@ -54,6 +54,7 @@ canary/          a new version before a share of the people, until what they say
 lineage/         from an answer to the judgements behind its weights, and back
 playground/      the chat page at /
 oversight/       what an operator sees and does: reads and actions, as JSON and for the console
+exported/        what /metrics says of engines, rounds, queues, Redis and disks
 console/         the operator's pages at /console
 recovery/        the registry made anew from the folders, where Redis was lost
 stack/           `hone up`: every part of it on this machine, in one terminal

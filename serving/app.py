@@ -26,6 +26,7 @@ from serving.canary import routes as canary_routes
 from serving.canary.watch import Watch
 from serving.console import router as console
 from serving.direct import Direct
+from serving.exported.exporter import Exporter
 from serving.gateway import Gateway, open_gateway
 from serving.idempotency import Idempotent
 from serving.lineage import routes as lineage_routes
@@ -59,7 +60,8 @@ def create_app(
             # Most of what a request makes dies with it; looking for cycles every 700 objects took a
             # quarter of the CPU time at 64 requests at a time.
             gc.set_threshold(20_000, 20, 20)
-            async with Supply(app.state.gateway), Watch(app.state.gateway):
+            opened = app.state.gateway
+            async with Supply(opened), Watch(opened), Exporter(opened) as app.state.exporter:
                 yield
 
     app = FastAPI(title="hone", version=_version(), lifespan=lifespan)

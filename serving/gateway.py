@@ -217,7 +217,11 @@ async def open_gateway(
             metrics=metrics,
             labelers=labelers,
             assignments=assignments,
-            intake=Intake(journal, Aftermath(journal, assignments, labelers)),
+            intake=Intake(
+                journal,
+                Aftermath(journal, assignments, labelers),
+                on_new=lambda said: metrics.judgements.labels(said.form, said.source).inc(),
+            ),
         )
 
 

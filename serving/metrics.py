@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -10,6 +12,8 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+
+from serving.canary.state import Outcome
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -59,6 +63,20 @@ class Metrics:
             ("test",),
             registry=registry,
         )
+        self.canary_verdict = Gauge(
+            "hone_canary_verdict",
+            "1 for what the tests say of the canary now. Of the gateway that decides.",
+            ("action",),
+            registry=registry,
+        )
+        self.canaries_ended = Counter(
+            "hone_canaries_ended",
+            "Canaries that this gateway ended, by outcome.",
+            ("outcome",),
+            registry=registry,
+        )
+        for outcome in get_args(Outcome):
+            self.canaries_ended.labels(outcome)  # from 0 on: an increase from nothing is not seen
         self.per_token = Histogram(
             "hone_time_per_output_token_seconds",
             "Of each stream, the mean time between two tokens after the first, seconds.",
@@ -115,6 +133,12 @@ class Metrics:
             "hone_moderation_cache",
             "Texts whose scores were remembered (hit), or asked for (miss).",
             ("outcome",),
+            registry=registry,
+        )
+        self.judgements = Counter(
+            "hone_judgements",
+            "Judgements that this gateway took, by form and by who judged (key, end_user, …).",
+            ("form", "source"),
             registry=registry,
         )
         self.outbox_depth = Gauge(

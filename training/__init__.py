@@ -12,6 +12,7 @@ retention     removes what rounds of long ago need no more
 lease         one worker at a time has it
 worker        takes the lease, runs each step as a child process
 tasks         Celery: tick, run_round
+presence      a worker says in Redis that it lives
 job           what a step works on, and whether it still may
 step          python -m training.step: one step of a round in its own process
 preferences   a preference dataset on disk as a snapshot

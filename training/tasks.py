@@ -14,7 +14,7 @@ import time
 from typing import Any, cast
 
 from celery import Celery
-from celery.signals import worker_shutdown
+from celery.signals import worker_ready, worker_shutdown
 
 from feedback import keys
 from feedback.archive import held
@@ -24,7 +24,7 @@ from feedback.settings import FeedbackSettings
 from moderation.settings import ModerationSettings
 from serving.settings import ServingSettings
 from serving.webhooks.delivery import Deliverer
-from training import retention, worker
+from training import presence, retention, worker
 from training.rounds import Rounds
 from training.schedule import decide
 from training.settings import TrainingSettings
@@ -105,6 +105,7 @@ def open_rounds() -> Rounds:
 def tick() -> None:
     """Start a round when it is time, and see to it that somebody works on the one under way."""
     rounds = open_rounds()
+    rounds.redis.set(keys.CLOCK_UP, 1, ex=presence.GONE_AFTER_S)
     settings = TrainingSettings()
     decision = decide(
         active=rounds.active(),
@@ -165,6 +166,12 @@ def erase() -> None:
 def _ensure_running(module: str) -> None:
     if module not in _children or _children[module].poll() is not None:
         _children[module] = subprocess.Popen([sys.executable, "-m", module])
+
+
+@worker_ready.connect
+def _say_it_lives(sender: Any, **_signal: Any) -> None:
+    queues = list(sender.app.amqp.queues.consume_from)
+    presence.begin(FeedbackSettings().redis_url, queues)
 
 
 @worker_shutdown.connect

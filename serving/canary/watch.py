@@ -51,6 +51,7 @@ class Watch:
         metrics, live = self._gateway.metrics, self._gateway.refresher.live
         metrics.canary_share.set(live.canary.share if live.canary is not None else 0)
         await asyncio.to_thread(self._canaries.tell)
+        metrics.canary_verdict.clear()  # of the gateway that decides, and while there is one
         if live.canary is None:
             metrics.canary_evidence.clear()
             return None
@@ -58,6 +59,7 @@ class Watch:
         if found is None:
             return None
         canary, counted, verdict = found
+        metrics.canary_verdict.labels(verdict.action).set(1)
         for test in verdict.tests:
             metrics.canary_evidence.labels(test.name).set(test.e_value)
         if await self._act(canary, counted, verdict):
@@ -120,6 +122,7 @@ class Watch:
                 verdict=verdict.shown(),
             )
         )
+        self._gateway.metrics.canaries_ended.labels(outcome).inc()
 
 
 def so_far(canaries: Canaries, canary: Canary) -> Figures:

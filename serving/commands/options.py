@@ -101,12 +101,12 @@ def _ask_as_admin(path: str, *, data_dir: Path, body: bytes | None) -> dict[str,
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
-    stack = ready(data_dir)
+    url, key = _gateway(data_dir)
     request = Request(
-        stack["url"] + path,
+        url + path,
         data=body,
         headers={
-            "authorization": f"Bearer {stack['admin_key']}",
+            "authorization": f"Bearer {key}",
             "content-type": "application/json",
         },
     )
@@ -116,8 +116,18 @@ def _ask_as_admin(path: str, *, data_dir: Path, body: bytes | None) -> dict[str,
     except HTTPError as error:
         raise _said(error) from None
     except OSError as error:
-        raise Unavailable(f"the gateway at {stack['url']} does not answer: {error}") from None
+        raise Unavailable(f"the gateway at {url} does not answer: {error}") from None
     return answer
+
+
+def _gateway(data_dir: Path) -> tuple[str, str]:
+    """Address and a key of scope admin: HONE_ADMIN_KEY and HONE_URL (default: the gateway of this very
+    machine or container), else those of the `hone up` on this folder."""
+    if key := os.environ.get("HONE_ADMIN_KEY"):
+        port = os.environ.get("HONE_SERVING_PORT", "8000")
+        return os.environ.get("HONE_URL", f"http://127.0.0.1:{port}").rstrip("/"), key
+    stack = ready(data_dir)
+    return stack["url"], stack["admin_key"]
 
 
 def _said(error: HTTPError) -> HoneError:

@@ -237,7 +237,8 @@ async def logged(journal: Journal) -> list[Feedback]:
 
 def an_intake(journal: Journal) -> Intake:
     assignments = Assignments(journal, lease_s=60)
-    return Intake(journal, Aftermath(journal, assignments, Labelers(journal.redis)))
+    aftermath = Aftermath(journal, assignments, Labelers(journal.redis))
+    return Intake(journal, aftermath, on_new=lambda said: None)
 
 
 def an_answer() -> Completion:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import aiohttp
 import openai
@@ -18,6 +20,8 @@ import pytest
 from feedback import eventlog
 from serving.stack.parts import load_secrets
 from tests.flows.conftest import OPEN, Stack, write_recipe
+from tests.helm.exported_metrics import named as named_in
+from tests.helm.test_dashboards import DASHBOARDS, queries
 from training.config import RECIPES
 from training.demo_people import Person
 from training.demo_traffic import Traffic
@@ -95,6 +99,17 @@ def test_the_openai_client_talks_to_it(stack: Stack) -> None:
     assert "policy-0000" in {model.id for model in client.models.list()}
     assert client.moderations.create(input="How do I bake bread?").results[0].flagged is False
     client.close()
+
+
+def test_the_engine_shows_the_metrics_that_dashboards_name(stack: Stack) -> None:
+    token = load_secrets(stack.folder / "secrets.json").engine_token
+    engine = json.loads(stack.hone("engines", "--json").stdout)[0]["url"]
+    request = Request(f"{engine}/metrics", headers={"authorization": f"Bearer {token}"})
+    with urlopen(request, timeout=20) as response:
+        text = response.read().decode()
+    shown = set(re.findall(r"^vllm:\w+", text, flags=re.MULTILINE))
+    named = {name for path in DASHBOARDS for query in queries(path) for name in named_in(query)}
+    assert {name for name in named if name.startswith("vllm:")} <= shown
 
 
 def test_a_stored_answer_is_in_the_log_with_its_tokens_and_log_probabilities(stack: Stack) -> None:
