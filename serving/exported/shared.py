@@ -6,7 +6,7 @@ Raises redis.RedisError while it is away.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any, cast
+from typing import Any
 
 import redis
 
@@ -96,8 +96,8 @@ def _log(client: redis.Redis) -> Iterator[Sample]:
 
 
 def _redis(client: redis.Redis) -> Iterator[Sample]:
-    memory = cast("dict[str, Any]", client.info("memory"))
-    kept = cast("dict[str, Any]", client.info("persistence"))
+    memory = client.info("memory")
+    kept = client.info("persistence")
     yield "hone_redis_memory_bytes", (), float(memory["used_memory"])
     if memory.get("maxmemory"):
         yield "hone_redis_memory_max_bytes", (), float(memory["maxmemory"])
