@@ -20,7 +20,8 @@ from feedback import eventlog, keys
 from feedback.connection import connect
 from feedback.errors import HoneError
 from feedback.events import Audit, Choice, Completion, encode, id_of
-from serving.bench import invented_rounds
+from serving.bench import invented_moderation, invented_rounds
+from serving.bench.invented_moderation import InventedModeration
 from serving.bench.invented_rounds import Invented
 from serving.bench.load import quantile
 from serving.bench.processes import gateway_alone
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _BATCH = 1_000
 _NUM_CHANGES = 10_000
+_POLICIES_A_CLASSIFIER = 4  # versions of the policy for one of moderation
 _WAITING = 5_000  # sets in the labelers' queue
 
 
@@ -47,11 +49,11 @@ async def run(
 ) -> dict[str, Any]:
     """The report: a row for every screen, milliseconds."""
     async with gateway_alone(data_dir) as (plan, _):
-        secret, made, memory_mb = await asyncio.to_thread(
+        secret, made, classifiers, memory_mb = await asyncio.to_thread(
             _fill, plan, num_completions, num_versions, say
         )
         say("asking for the screens")
-        rows = await _measure(plan, secret, made, num_times)
+        rows = await _measure(plan, secret, screens(made, classifiers), num_times)
     return {
         "machine": machine(),
         "completions": num_completions,
@@ -64,7 +66,7 @@ async def run(
 
 def _fill(
     plan: Plan, num_completions: int, num_versions: int, say: Callable[[str], None]
-) -> tuple[str, Invented, float]:
+) -> tuple[str, Invented, InventedModeration, float]:
     from serving import auth
 
     with connect(plan.redis_url, timeout_s=60.0) as client:
@@ -72,6 +74,9 @@ def _fill(
         say(f"{num_versions} versions")
         registry = Registry(client)
         registry.ensure_base(str(plan.data_dir), "b" * 64)
+        classifiers = invented_moderation.write(
+            client, plan.data_dir, num_versions=num_versions // _POLICIES_A_CLASSIFIER
+        )
         made = invented_rounds.write(client, plan.data_dir, num_versions=num_versions)
         Canaries(client).begin(
             registry.get(made.versions[-2]),
@@ -90,7 +95,7 @@ def _fill(
         queue = keys.queue("default", "rank")
         client.zadd(queue, {f"chatcmpl-{number}": number for number in range(_WAITING)})
         secret, _ = auth.create_key(client, name="bench", scopes=("admin",))
-        return secret, made, client.info("memory")["used_memory"] / 1e6
+        return secret, made, classifiers, client.info("memory")["used_memory"] / 1e6
 
 
 def _append(client: redis.Redis, batch: list[Completion]) -> None:
@@ -148,21 +153,26 @@ def _change(number: int) -> Audit:
     )
 
 
-def screens(made: Invented) -> dict[str, str]:
+def screens(made: Invented, classifiers: InventedModeration) -> dict[str, str]:
     """Name and path of every screen."""
-    names = ("policies", "canary", "rewards", "labeling", "runs", "engines", "audit", "settings")
+    names = ("policies", "canary", "moderation", "rewards", "labeling", "runs", "engines", "audit")
     return {
         "overview": "/console",
         **{name: f"/console/{name}" for name in names},
+        "settings": "/console/settings",
         "policy": f"/console/policies/{made.versions[-1]}",
+        "classifier": f"/console/moderation/{classifiers.versions[-1]}",
         "run": f"/console/runs/{made.active}",
+        "refused run": f"/console/runs/{made.refused}",
         "lineage": "/console/lineage?of=production",
         "older versions": f"/console/policies?before={made.versions[len(made.versions) // 2]}",
     }
 
 
-async def _measure(plan: Plan, secret: str, made: Invented, num_times: int) -> list[dict[str, Any]]:
-    took: dict[str, list[float]] = {name: [] for name in screens(made)}
+async def _measure(
+    plan: Plan, secret: str, paths: dict[str, str], num_times: int
+) -> list[dict[str, Any]]:
+    took: dict[str, list[float]] = {name: [] for name in paths}
     sizes: dict[str, int] = {}
     jar = aiohttp.CookieJar(unsafe=True)  # the address has no name
     async with aiohttp.ClientSession(plan.url, cookie_jar=jar) as session:
@@ -170,7 +180,7 @@ async def _measure(plan: Plan, secret: str, made: Invented, num_times: int) -> l
             if entered.status != 200:
                 raise HoneError(f"the console answered {entered.status} to its operator")
         for _ in range(num_times):
-            for name, path in screens(made).items():
+            for name, path in paths.items():
                 began = time.perf_counter()
                 async with session.get(path) as answer:
                     page = await answer.read()

@@ -33,6 +33,14 @@ from serving.lineage.graph import (
 from serving.lineage.said import Log, Missing
 
 _SHOWN = 100  # judgements about one answer that are named
+_ANSWER = (
+    *("created", "tenant", "end_user", "version", "version_last", "digest", "is_imported"),
+    "prompt_of",
+)
+_JUDGEMENT = (
+    *("created", "tenant", "form", "labeler", "source", "replaces"),
+    "completion_ids",
+)
 _PERSON = "user:"
 _MISSING: Mapping[Missing, str] = {
     "erased": "was erased: what was made with it before stays provable, its text is gone",
@@ -180,7 +188,7 @@ class _Seen:
             about = self._log.judgements_about(found) if isinstance(found, Completion) else []
             for event in about[:_SHOWN]:
                 judgement = Key("judgement", event.id)
-                self.nodes[judgement] = Node(key=judgement, facts=_facts_of(event))
+                self.nodes[judgement] = Node(key=judgement, facts=_some(event, _JUDGEMENT))
                 self.edges.append(Edge(source=key, target=judgement, what="judged by"))
             ids = {key.id, *(event.id for event in about)}
             self._held(ids, by_default=key, named={event.id for event in about[:_SHOWN]})
@@ -206,7 +214,7 @@ class _Seen:
         found = self._log.judgement(key.id)
         if isinstance(found, Feedback):
             self._check(key, found.tenant)
-            self.nodes[key] = Node(key=key, facts=_facts_of(found))
+            self.nodes[key] = Node(key=key, facts=_some(found, _JUDGEMENT))
         if direction == "forward":
             self._held({key.id}, by_default=key, named=set())
         elif isinstance(found, Feedback):
@@ -252,30 +260,12 @@ class _Seen:
 
 
 def _facts_of_answer(found: Completion) -> dict[str, Any]:
-    return {
-        "created": found.created,
-        "tenant": found.tenant,
-        "end_user": found.end_user,
-        "version": found.version,
-        "version_last": found.version_last,
-        "digest": found.digest,
-        "is_imported": found.is_imported,
-        "is_mixed": found.version != IMPORTED and found.is_mixed,
-        "is_complete": found.complete,
-        "prompt_of": found.prompt_of,
-    }
+    is_mixed = found.version != IMPORTED and found.is_mixed
+    return {**_some(found, _ANSWER), "is_mixed": is_mixed, "is_complete": found.complete}
 
 
-def _facts_of(found: Feedback) -> dict[str, Any]:
-    return {
-        "created": found.created,
-        "tenant": found.tenant,
-        "form": found.form,
-        "labeler": found.labeler,
-        "source": found.source,
-        "replaces": found.replaces,
-        "completion_ids": found.completion_ids,
-    }
+def _some(found: Completion | Feedback, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in names}
 
 
 def _shown(node: Node, step: int) -> dict[str, Any]:

@@ -29,6 +29,7 @@ PROBE_EVERY_S = {"starting": 0.3, "ready": 5.0, "unwell": 5.0}
 UNWELL_LIMIT_S = 90.0  # a busy engine answers late; one that has not answered for so long is stuck
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
 FORGIVEN_AFTER_S = 60.0  # a part that was well for so long starts with the first back-off again
+MOST_PATIENCE = 8.0
 LAST_GRACE_S = 2.0  # for the parts that are stopped after all others
 _LOG_LIMIT_BYTES = 50_000_000
 
@@ -47,6 +48,7 @@ class Watched:
     process: subprocess.Popen[bytes] | None = None
     log_offset: int = 0  # bytes in the log before this start
     backoff_s: float = 0.0
+    patience: float = 1.0  # times the part's start_timeout_s
     probe: asyncio.Task[bool] | None = None
     probed: float = 0.0  # monotonic s of the last answer
 
@@ -173,8 +175,11 @@ class Supervisor:
             self._enter(watched, "unwell")
         elif watched.state == "unwell" and state_for_s > UNWELL_LIMIT_S:
             self._restart_later(watched, f"no answer for {state_for_s:.0f} s")
-        elif watched.state == "starting" and state_for_s > watched.part.start_timeout_s:
-            self._restart_later(watched, f"not ready after {state_for_s:.0f} s")
+        elif watched.state == "starting":
+            if state_for_s > watched.part.start_timeout_s * watched.patience:
+                # On a machine so busy that no start was ever in time, one that is given more is.
+                watched.patience = min(2 * watched.patience, MOST_PATIENCE)
+                self._restart_later(watched, f"not ready after {state_for_s:.0f} s")
 
     def _start(self, watched: Watched) -> None:
         if watched.log.exists() and watched.log.stat().st_size > _LOG_LIMIT_BYTES:

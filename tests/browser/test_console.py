@@ -14,7 +14,8 @@ from playwright.sync_api import Page, expect
 
 from feedback import keys
 from feedback.quality import kept, report
-from serving.bench import invented_rounds
+from moderation.versions import Versions
+from serving.bench import invented_moderation, invented_rounds
 from serving.bench.invented_rounds import Invented
 from serving.canary.store import Canaries
 from serving.registry import Registry
@@ -40,6 +41,7 @@ MODES = [
 def made(gateway: Running, tmp_path: Path) -> Invented:
     """A system that has worked for a while, with a canary under way."""
     client, rng = gateway.redis, random.Random(0)
+    invented_moderation.write(client, tmp_path, num_versions=6)
     found = invented_rounds.write(client, tmp_path, num_versions=30)
     rows, people = crowd(lab_lazy0=labeler("lab_lazy0", status="screening"))
     kept.write(client, report.report(rows, people, now=NOW).as_json())
@@ -66,14 +68,17 @@ def opened(gateway: Running, new_page: NewPage, path: str = "", **options: Any) 
 
 
 def paths(made: Invented) -> dict[str, str]:
-    names = ("policies", "canary", "rewards", "labeling", "runs", "engines", "audit", "settings")
+    names = ("policies", "canary", "moderation", "rewards", "labeling", "runs", "engines", "audit")
     return {
         "overview": "",
         **{name: f"/{name}" for name in names},
+        "settings": "/settings",
+        "classifier": "/moderation/moderation-0005",
         "policy": f"/policies/{made.versions[-1]}",
         "lineage": "/lineage?of=production",
         "run": f"/runs/{made.active}",
         "refused": f"/runs/{made.refused}",
+        "failed": "/runs/round-0008",  # of moderation
     }
 
 
@@ -103,7 +108,9 @@ def test_forms_that_are_open_are_clean_as_well(
     gateway: Running, made: Invented, new_page: NewPage
 ) -> None:
     page = opened(gateway, new_page, viewport=PHONE)
-    for path in ("", "/canary", "/runs", f"/runs/{made.active}", "/policies/policy-0003"):
+    rounds = (f"/runs/{made.active}", f"/runs/{made.refused}", "/runs/round-0008")
+    classifiers = ("/moderation", "/moderation/moderation-0005")
+    for path in ("", "/canary", "/runs", *rounds, "/policies/policy-0003", *classifiers):
         page.goto(f"{gateway.url}/console{path}")
         for summary in page.locator("details.act > summary").all():
             summary.click()
@@ -119,6 +126,37 @@ def test_two_clicks_and_a_reason_roll_back(gateway: Running, new_page: NewPage) 
     page.get_by_role("button", name="Roll back to policy-0000").click()
     expect(page.get_by_role("status").filter(has_text="Rolled back")).to_be_visible()
     assert served_by(gateway) == "policy-0000"
+
+
+def test_two_clicks_and_a_reason_roll_moderation_back_and_the_page_follows(
+    gateway: Running, new_page: NewPage, tmp_path: Path
+) -> None:
+    invented_moderation.write(gateway.redis, tmp_path, num_versions=2)
+    page = opened(gateway, new_page, "/moderation")
+    page.goto(f"{gateway.url}/console/moderation")
+    page.get_by_text("Roll back …").click()
+    page.get_by_label("Reason").first.fill("flags tea")
+    page.get_by_role("button", name="Roll back to moderation-0001").click()
+    expect(page.get_by_role("status").filter(has_text="takes it up")).to_be_visible()
+    versions = Versions(gateway.redis)
+    assert versions.live().production == "moderation-0001"
+    versions.promote("moderation-0002", by="round-0009")  # somebody else does
+    serving = page.get_by_role("region", name="Serving")
+    expect(serving.locator(".large")).to_contain_text("moderation-0002")
+    expect(page.locator("#said")).to_have_text("moderation-0002 judges")
+
+
+def test_a_refused_round_is_overridden_without_scripts(
+    gateway: Running, made: Invented, new_page: NewPage
+) -> None:
+    gateway.redis.delete(keys.ROUND_ACTIVE)
+    page = opened(gateway, new_page, java_script_enabled=False)
+    page.goto(f"{gateway.url}/console/runs/{made.refused}")
+    page.get_by_text("Override the gate …").click()
+    page.locator("#why-override").fill("the labels were wrong")
+    page.get_by_role("button", name=f"Publish {made.refused} all the same").click()
+    expect(page.get_by_role("status").filter(has_text="The gate is overridden")).to_be_visible()
+    assert gateway.redis.hget(keys.round_state(made.refused), "status") == b"running"
 
 
 def test_it_works_without_scripts(gateway: Running, made: Invented, new_page: NewPage) -> None:

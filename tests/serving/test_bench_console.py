@@ -18,7 +18,7 @@ def test_every_screen_is_asked_for_beside_so_many_completions(tmp_path: Path) ->
     found = json.loads(done.stdout[done.stdout.index("{") :])
     assert (found["completions"], found["versions"]) == (1500, 8)
     rows = {row["target"]: row for row in found["screens"]}
-    assert len(rows) == 13
+    assert len(rows) == 16
     for row in rows.values():
         assert 0 < row["p50_ms"] <= row["p95_ms"] <= row["max_ms"]
         assert row["page_kb"] > 1

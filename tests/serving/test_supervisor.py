@@ -19,7 +19,7 @@ import pytest
 from serving.stack import tether
 from serving.stack.parts import Part
 from serving.stack.probes import Start, log_says
-from serving.stack.supervisor import Supervisor, Watched, next_backoff
+from serving.stack.supervisor import MOST_PATIENCE, Supervisor, Watched, next_backoff
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEP
@@ -136,6 +136,15 @@ async def test_a_part_that_is_not_ready_in_time_is_started_again(tmp_path: Path)
     async with running.on() as supervisor:
         await running.until(lambda: supervisor.watched["engine"].num_restarts == 1)
         assert supervisor.watched["engine"].why == "not ready after 1 s"
+
+
+async def test_a_part_that_was_too_slow_gets_twice_the_time_next(tmp_path: Path) -> None:
+    slow = python_part("engine", "import time; time.sleep(600)", start_timeout_s=0.2)
+    running = Running(tmp_path, [slow])
+    async with running.on() as supervisor:
+        engine = supervisor.watched["engine"]
+        await running.until(lambda: engine.num_restarts == 3)
+        assert engine.patience == MOST_PATIENCE
 
 
 async def test_a_part_that_answers_no_more_is_shown_as_unwell(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from feedback.errors import HoneError, Unavailable
 
 _TIMEOUT = aiohttp.ClientTimeout(total=600)
 _BUSY = (429, 503)
-_BLOCKED = "content_policy_violation"
+BLOCKED = "content_policy_violation"
 
 
 class Answer(Protocol):
@@ -135,7 +135,7 @@ class Endpoint:
         message = f"{self.url}{path}: {said.get('message') or status}"
         if status in _BUSY:
             raise Busy(message)
-        raise (Blocked if said.get("code") == _BLOCKED else HoneError)(message)
+        raise (Blocked if said.get("code") == BLOCKED else HoneError)(message)
 
 
 def _said(answer: Mapping[str, Any]) -> list[Said]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from feedback.errors import HoneError, NotFound, Unprocessable
 from feedback.formats.records import read as read_records
-from training.evaluation.answering import Endpoint
+from training.evaluation.answering import BLOCKED, Endpoint
 from training.evaluation.measures import Values
 
 TEMPLATES = Path(__file__).with_name("tasks")
@@ -128,8 +128,7 @@ def measure(endpoint: Endpoint, *, tasks: Path, out: Path) -> tuple[Values, list
             command, stdout=output, stderr=output, env=environment, timeout=_TIMEOUT_S, check=False
         )
     if run.returncode != 0:
-        last = log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise HoneError(f"lm_eval: {' '.join(last)} (all of it: {log})")
+        raise HoneError(f"{failure(log.read_text(errors='replace'))} (all of it: {log})")
     shutil.rmtree(out / "cache", ignore_errors=True)
     return read_samples(out)
 
@@ -160,6 +159,16 @@ def arguments(endpoint: Endpoint, *, tasks: Path, out: Path) -> list[str]:
     if endpoint.is_gateway:
         command += ["--gen_kwargs", "store=False"]  # an evaluation's questions are nobody's
     return [*command, "--log_samples"]
+
+
+def failure(log: str) -> str:
+    """Why lm-eval ended, by its log. It gives up at the first prompt that is refused three times."""
+    if BLOCKED in log:
+        return (
+            "moderation blocks a prompt or an answer of the public tasks, and lm-eval ends there: give the key "
+            "that --key names `hone keys moderation KEY --prompt all=flag --answer all=flag`"
+        )
+    return f"lm_eval: {' '.join(log.strip().splitlines()[-1:])}"
 
 
 def read_samples(out: Path) -> tuple[Values, list[dict[str, Any]]]:

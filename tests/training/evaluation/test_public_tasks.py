@@ -110,3 +110,11 @@ def test_what_lm_eval_logged_is_read_in_the_order_of_the_documents(tmp_path: Pat
     assert shown[0] == {
         "task": "nq_open", "prompt": "prompt", "wanted": "wanted", "answer": "said", "f1": 0.0
     }  # fmt: skip
+
+
+def test_a_prompt_that_moderation_blocks_is_said_with_the_cure() -> None:
+    said = (
+        '{"error": {"code": "content_policy_violation"}}\nClientResponseError: 400, Bad Request\n'
+    )
+    assert "hone keys moderation KEY" in public_tasks.failure(said)
+    assert public_tasks.failure("Traceback\nOSError: no room\n") == "lm_eval: OSError: no room"
