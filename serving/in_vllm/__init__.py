@@ -6,6 +6,7 @@ tagging          an answer says which version made its first and its last token
 transfer         weights that a trainer sends, over vLLM's weight-transfer API
 gloo             vLLM's weight transfer without a GPU, both ends of it
 worker           what vLLM's workers do after a reload
+base_rows        a request for the base gets nothing of an adapter beside it (torch)
 traffic          the answers under way, and whether more may begin
 readiness        has it what the gateways want?
 drain            has an engine finish its answers before it is stopped

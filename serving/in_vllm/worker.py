@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from serving.in_vllm.base_rows import leave_base_rows_alone
+
+leave_base_rows_alone()  # a worker loads this module before its model
+
 
 class Extension:
     """Mixed into vLLM's worker class; called by `collective_rpc`."""

@@ -18,6 +18,7 @@ from feedback.errors import Refused
 from serving import artifact
 from serving.bench.processes import running
 from serving.registry import BASE
+from serving.settings import ServingSettings
 from serving.stack import parts
 from tests.conftest import free_port
 from tests.training.local_sampler import randomise
@@ -27,7 +28,7 @@ from training.config import FullRecipe, load_recipe
 from training.data import Prompt
 from training.learner import Learner
 from training.models import POLICY, REFERENCE, REWARD, VALUE
-from training.rollouts import EngineRollouts
+from training.rollouts import EngineRollouts, Served
 from training.samplers import EngineSampler, SendingSampler
 from training.trainer import Trainer, gap_nats
 
@@ -164,6 +165,45 @@ def die_while_sending(plan: parts.Plan, base: Path) -> None:
         rollouts = engines.sample(BASE, prompts, answers_per_prompt=1, max_tokens=8)
         model = models.load(base, recipe=FULL, names=[POLICY], device=torch.device("cpu"), seed=0)
         assert gap_nats(model, rollouts, name=REFERENCE) < 0.1
+
+
+async def test_the_base_answers_as_the_base_while_adapters_answer_beside_it(
+    engine: parts.Plan, tiny_model: Path
+) -> None:
+    await asyncio.to_thread(answer_beside_adapters, engine, tiny_model)
+
+
+def answer_beside_adapters(plan: parts.Plan, base: Path) -> None:
+    """Every slot for an adapter was in use once: what is in them is no business of the base."""
+    model = models.load(base, recipe=TINY.model, names=[POLICY], device=torch.device("cpu"), seed=0)
+    url, token = f"http://127.0.0.1:{plan.engine_port}", plan.secrets.engine_token
+    prompts = [prompt.ids for prompt in PROMPTS]
+    with (
+        EngineRollouts([url], token=token, concurrency=12) as engines,
+        EngineRollouts([url], token=token, concurrency=12) as others,
+    ):
+        for number in range(ServingSettings.model_fields["max_loras"].default):
+            for times in range(4):
+                randomise(model, POLICY, seed=4 * number + times)
+            version = f"beside-{number}"
+            folder = plan.data_dir / "rollout" / version
+            folder.mkdir(parents=True)
+            model.save(POLICY, folder)
+            made = artifact.write_manifest(
+                folder,
+                version=version,
+                kind="adapter",
+                parent=BASE,
+                base_digest=artifact.base_digest(base),
+            )
+            engines.load(Served(version=version, folder=folder, digest=made.digest))
+            engines.sample(version, prompts[:2], answers_per_prompt=1, max_tokens=2)
+        beside = engines.begin(version, prompts, answers_per_prompt=2, max_tokens=40)
+        alone = others.begin(BASE, prompts, answers_per_prompt=2, max_tokens=40)
+        assert gap_nats(model, alone.result(), name=REFERENCE) < 0.1
+        assert gap_nats(model, beside.result(), name=POLICY) < 0.1
+        assert gap_nats(model, beside.result(), name=REFERENCE) > 0.3
+        engines.unload_leftovers("beside-")
 
 
 def check(rows: list[dict[str, float]], *, overlap: bool) -> None:
