@@ -136,7 +136,7 @@ async def test_people_chat_and_judge_through_the_containers(
         async with aiohttp.ClientSession(plan.url, headers=headers) as person:
             chat = {"model": "policy", "messages": [ANN], "n": 2, "max_tokens": 8, "user": "ann"}
             answer, version = await _post(person, "/v1/chat/completions", chat)
-            assert version == "base"
+            assert version == "policy-0000"
             assert len(answer["choices"]) == 2
             assert await _streamed(person, {**chat, "n": 1, "stream": True}) > 0
 
