@@ -56,6 +56,8 @@ ROUND_REQUESTED = PREFIX + "round_requested"  # string: somebody asked for a rou
 ROUND_QUEUED = (
     PREFIX + "round_queued"
 )  # string with TTL: a message for the train worker is under way
+CELERY = PREFIX + "celery:"  # Celery's own, in front of its queues
+TRAIN_QUEUE = CELERY + "train"  # list: messages that no train worker has taken yet
 CLOCK_UP = PREFIX + "clock_up"  # string with TTL: the control worker did what the clock asked for
 LEARNING_PAUSED = (
     PREFIX + "learning_paused"

@@ -54,7 +54,7 @@ app.conf.update(
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    broker_transport_options={"global_keyprefix": "hone:celery:", "visibility_timeout": 86_400},
+    broker_transport_options={"global_keyprefix": keys.CELERY, "visibility_timeout": 86_400},
     beat_schedule={
         "tick": {"task": "training.tasks.tick", "schedule": TICK_S, "options": {"expires": TICK_S}},
         "webhooks": {
@@ -88,7 +88,7 @@ app.conf.update(
     beat_scheduler="redbeat.RedBeatScheduler",
     beat_max_loop_interval=TICK_S,
     redbeat_redis_url=FeedbackSettings().redis_url,
-    redbeat_key_prefix="hone:celery:redbeat:",
+    redbeat_key_prefix=keys.CELERY + "redbeat:",
     redbeat_lock_timeout=CLOCK_LOCK_S,
 )
 

@@ -60,6 +60,9 @@ SHARED = {
         labels=("round", "kind", "status", "step"),
     ),
     "hone_round_under_way": Family(help="1 while a round is under way."),
+    "hone_train_wanted": Family(
+        help="1 while a train worker has something to do: what waits in its queue, or a round under way."
+    ),
     "hone_round_worker_up": Family(help="1 while a worker holds the lease on a round."),
     "hone_round_attempts": Family(help="Attempts at the step under way; the seventh is not made."),
     "hone_round_started_timestamp_seconds": Family(help="When the newest round began, unix time."),

@@ -65,6 +65,9 @@ def _workers(client: redis.Redis) -> Iterator[Sample]:
     for queue, is_up in zip(_QUEUES, workers, strict=True):
         yield "hone_worker_up", (queue,), float(is_up)
     yield "hone_clock_up", (), float(clock)
+    # A round's message leaves the queue when its work begins, which goes on for hours.
+    is_wanted = client.exists(keys.ROUND_ACTIVE) or client.exists(keys.TRAIN_QUEUE)
+    yield "hone_train_wanted", (), float(bool(is_wanted))
 
 
 def _webhooks(client: redis.Redis) -> Iterator[Sample]:

@@ -60,7 +60,8 @@ class Rendered:
         for source in container.get("envFrom", []):
             if "configMapRef" in source:
                 name = source["configMapRef"]["name"].removeprefix("hone-")
-                found |= self.one("ConfigMap", name)["data"]
+                if self.has("ConfigMap", name):  # else the operator's
+                    found |= self.one("ConfigMap", name)["data"]
         for entry in container["env"]:
             found[entry["name"]] = entry.get("value", entry.get("valueFrom"))
         return found

@@ -88,10 +88,10 @@ def test_it_is_told_every_setting_that_its_code_reads(chart: Chart) -> None:
         f"HONE_SERVING_{name.upper()}"
         for source in sources
         for name in re.findall(r"settings\.([a-z_]+)", source.read_text())
-        if name not in ("settings",)
     } - {"HONE_SERVING_WEIGHT_TRANSFER"}  # of rollout engines
-    every = {name: _any(name) for name in read} | {"HONE_SERVING_MAX_LORAS": 3}
-    told = set(chart.render({"settings": _free(every)}).env("engine"))
+    own = ("_DIR", "BASE_MODEL", "_HOST", "_PORT", "_TOKEN", "DRAIN_S")  # the chart sets them
+    settings = {name: _default(name) for name in read if not name.endswith(own)}
+    told = set(chart.render({"settings": settings}).env("engine"))
     assert read - told == set()
 
 
@@ -149,9 +149,7 @@ def test_keda_counts_the_requests_that_wait_in_this_release_s_engines(chart: Cha
     assert spec["scaleTargetRef"]["kind"] == "StatefulSet"
     assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (2, 8)
     query = spec["triggers"][0]["metadata"]["query"]
-    assert query == (
-        'sum(vllm:num_requests_waiting{namespace="ns", pod=~"hone-engine-[0-9]+"})'
-    )
+    assert query == ('sum(vllm:num_requests_waiting{namespace="ns", pod=~"hone-engine-[0-9]+"})')
 
 
 def test_training_s_own_engines_take_weights_and_serve_nobody(chart: Chart) -> None:
@@ -164,11 +162,8 @@ def test_training_s_own_engines_take_weights_and_serve_nobody(chart: Chart) -> N
     assert "HONE_SERVING_WEIGHT_TRANSFER" not in found.env("engine")
 
 
-def _any(name: str) -> object:
-    return ["o_proj"] if name.endswith("MODULES") else 1
+def _default(name: str) -> object:
+    from serving.settings import ServingSettings
 
-
-def _free(settings: dict[str, object]) -> dict[str, object]:
-    """Without those that the chart sets itself."""
-    own = ("_DIR", "BASE_MODEL", "_HOST", "_PORT", "_TOKEN", "DRAIN_S", "REQUEST_TIMEOUT_S")
-    return {name: value for name, value in settings.items() if not name.endswith(own)}
+    default = ServingSettings.model_fields[name.removeprefix("HONE_SERVING_").lower()].default
+    return list(default) if isinstance(default, tuple) else default

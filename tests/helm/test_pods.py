@@ -136,8 +136,9 @@ def test_extra_labels_annotations_variables_and_volumes_arrive(chart: Chart) -> 
     found = chart.render(values)
     template = found.one("Deployment", "gateway")["spec"]["template"]
     container = template["spec"]["containers"][0]
-    assert template["metadata"]["labels"] | {"tier": "front", "team": "chat"} == (
-        template["metadata"]["labels"]
+    assert (
+        template["metadata"]["labels"] | {"tier": "front", "team": "chat"}
+        == (template["metadata"]["labels"])
     )
     assert template["metadata"]["annotations"]["example.com/note"] == "x"
     assert found.env("gateway")["HTTPS_PROXY"] == "http://proxy"

@@ -167,7 +167,9 @@ def _certificates(openssl: str, folder: Path) -> None:
 def test_keys_of_a_bucket_go_to_those_that_read_the_archive(chart: Chart) -> None:
     found = chart.render(way="gateway-api")
     holders = {
-        name for name, pod in found.pods() for entry in pod["containers"][0]["env"]
+        name
+        for name, pod in found.pods()
+        for entry in pod["containers"][0]["env"]
         if entry["name"] == "AWS_SECRET_ACCESS_KEY"
     }
     assert holders == {"gateway", "control", "train"}

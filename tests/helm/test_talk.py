@@ -29,5 +29,3 @@ def test_it_is_run_by_helm_test_alone(chart: Chart) -> None:
     (pod,) = chart.render().all("Pod")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert pod["spec"]["restartPolicy"] == "Never"
-
-

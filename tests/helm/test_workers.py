@@ -142,7 +142,9 @@ def test_gateways_and_trainers_ask_the_moderation_server_of_the_release(chart: C
 def test_a_guard_s_key_goes_to_moderation_alone(chart: Chart) -> None:
     found = chart.render(way="gateway-api")
     holders = [
-        name for name, _pod in found.pods() if "HONE_MODERATION_BACKEND_KEY" in found.env(name)
+        name
+        for name, _pod in found.pods()
+        if "HONE_MODERATION_BACKEND_KEY" in found.env(name)
         if name not in ("model", "test")
     ]
     assert holders == ["moderation"]

@@ -54,7 +54,9 @@ def of(schema: dict[str, Any]) -> Strategy:
 def _object(node: dict[str, Any]) -> Strategy:
     required = {name: of(node["properties"][name]) for name in node.get("required", [])}
     optional = {
-        name: of(inner) for name, inner in node.get("properties", {}).items() if name not in required
+        name: of(inner)
+        for name, inner in node.get("properties", {}).items()
+        if name not in required
     }
     if "properties" in node:
         return st.fixed_dictionaries(required, optional=optional)
@@ -64,7 +66,9 @@ def _object(node: dict[str, Any]) -> Strategy:
 
 def _string(node: dict[str, Any]) -> Strategy:
     if "pattern" in node:
-        return st.from_regex(node["pattern"].replace("$", r"\Z"), fullmatch=True).filter(str.isascii)
+        return st.from_regex(node["pattern"].replace("$", r"\Z"), fullmatch=True).filter(
+            str.isascii
+        )
     return _TEXT.filter(lambda text: len(text) >= node.get("minLength", 0))
 
 

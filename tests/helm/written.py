@@ -1,6 +1,6 @@
 """What is written by a program in helm/: the schema of `settings`, and the table of values in its README.
 
-    .venv/bin/python -m tests.helm.written
+.venv/bin/python -m tests.helm.written
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ SCRIPT = ROOT / "helm" / "files" / "talk.py"
 
 def talk(gateway: Running, redis_url: str, folder: Path) -> subprocess.CompletedProcess[str]:
     hone = folder / "hone"  # as the image has it on its path
-    hone.write_text(f"#!/bin/sh\nexec {sys.executable} -m training \"$@\"\n")
+    hone.write_text(f'#!/bin/sh\nexec {sys.executable} -m training "$@"\n')
     hone.chmod(0o755)
     env = os.environ | {
         "HONE_URL": gateway.url,
@@ -28,7 +28,11 @@ def talk(gateway: Running, redis_url: str, folder: Path) -> subprocess.Completed
     }
     return subprocess.run(
         [sys.executable, "-c", SCRIPT.read_text()],
-        env=env, capture_output=True, text=True, timeout=100, check=False,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
 
 

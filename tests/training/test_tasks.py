@@ -127,3 +127,11 @@ def test_old_events_are_archived_by_a_process_that_tick_does_not_wait_for(
     client.hset(keys.ERASE_DUE, "audit:aud_1", "1000-0")
     assert archiver() is not first
     assert client.hlen(keys.ERASE_DUE) == 0
+
+
+def test_a_message_for_the_train_worker_waits_where_autoscalers_look(
+    client: redis.Redis, redis_url: str
+) -> None:
+    with tasks.app.connection_for_write(redis_url) as broker:
+        tasks.create_snapshot.apply_async(("nightly",), connection=broker)
+    assert client.llen(keys.TRAIN_QUEUE) == 1

@@ -37,41 +37,48 @@ ingress:
 
 {{/* egress: DNS, the parts it talks to, Redis elsewhere, and the world without the networks inside. */}}
 {{- define "hone.network.egress" -}}
+{{- $rules := include "hone.network.egressRules" . | trim -}}
+egress: {{ if not $rules }}[]{{ end }}
+  {{- with $rules }}
+  {{- . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "hone.network.egressRules" -}}
 {{- $policy := .root.Values.networkPolicy -}}
-egress:
-  {{- if .to }}
-  - to:
-      {{- toYaml $policy.dnsTo | nindent 6 }}
-    ports:
-      - {protocol: UDP, port: 53}
-      - {protocol: TCP, port: 53}
+{{- if .to }}
+- to:
+    {{- toYaml $policy.dnsTo | nindent 4 }}
+  ports:
+    - {protocol: UDP, port: 53}
+    - {protocol: TCP, port: 53}
+{{- end }}
+{{- range $other := .to }}
+{{- if eq $other "world" }}
+- to:
+    - ipBlock:
+        cidr: 0.0.0.0/0
+        except:
+          {{- toYaml $policy.privateNetworks | nindent 10 }}
+  ports:
+    - {protocol: TCP, port: 443}
+{{- else if and (eq $other "redis") (not $.root.Values.redis.bundled.enabled) }}
+- ports:
+    - {protocol: TCP, port: {{ $policy.redisPort }}}
+  {{- with $policy.redisTo }}
+  to:
+    {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- range $other := .to }}
-  {{- if eq $other "world" }}
-  - to:
-      - ipBlock:
-          cidr: 0.0.0.0/0
-          except:
-            {{- toYaml $policy.privateNetworks | nindent 12 }}
-    ports:
-      - {protocol: TCP, port: 443}
-  {{- else if and (eq $other "redis") (not $.root.Values.redis.bundled.enabled) }}
-  - ports:
-      - {protocol: TCP, port: {{ $policy.redisPort }}}
-    {{- with $policy.redisTo }}
-    to:
-      {{- toYaml . | nindent 6 }}
-    {{- end }}
-  {{- else }}
-  - to:
-      {{- include "hone.network.pods" (dict "root" $.root "name" $other) | nindent 6 }}
-    {{- with (index $.ports $other) }}
-    ports:
-      - {protocol: TCP, port: {{ . }}}
-    {{- end }}
+{{- else }}
+- to:
+    {{- include "hone.network.pods" (dict "root" $.root "name" $other) | nindent 4 }}
+  {{- with (index $.ports $other) }}
+  ports:
+    - {protocol: TCP, port: {{ . }}}
   {{- end }}
-  {{- end }}
-  {{- with (index $policy.extraEgress .name) }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+{{- end }}
+{{- end }}
+{{- with (index $policy.extraEgress .name) }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}

@@ -86,6 +86,19 @@ def test_a_round_is_under_way_until_it_ends_and_held_while_a_worker_has_the_leas
     assert found['hone_round_ended_timestamp_seconds{kind="policy"}'] == 2000
 
 
+def test_a_train_worker_is_wanted_while_a_message_waits_or_a_round_is_under_way(
+    gateway: Running,
+) -> None:
+    assert shown(gateway)["hone_train_wanted"] == 0
+    gateway.redis.rpush(keys.TRAIN_QUEUE, "a snapshot is asked for")
+    assert shown(gateway)["hone_train_wanted"] == 1
+    gateway.redis.delete(keys.TRAIN_QUEUE)
+    begin_round(gateway.redis)
+    assert shown(gateway)["hone_train_wanted"] == 1
+    assert round_states.move(gateway.redis, ROUND, round_states.REFUSE, ended=2000.0).is_done
+    assert shown(gateway)["hone_train_wanted"] == 0
+
+
 def test_an_engine_without_what_it_should_have_is_said(
     gateway: Running, engine: FakeEngine
 ) -> None:
