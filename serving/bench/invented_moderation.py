@@ -43,7 +43,7 @@ def write(
         report = gate_report(rng, parent, passed=True)
         folder = data_dir / "moderation" / version
         _json(folder / "report.json", {"num_said": rng.randrange(90, 240), "data": None})
-        _write_round(data_dir / "rounds" / round_id, report, done=_STEPS)
+        _write_round(data_dir / "rounds" / round_id, parent, report, done=_STEPS)
         detail = {"version": version, "digest": report["digest"], "kind": "moderation"}
         _write_state(client, round_id, began=began, status="finished", detail=detail)
         versions.add(
@@ -61,10 +61,10 @@ def write(
         parent = version
     refused, failed = _next_round(client), _next_round(client)
     report = gate_report(rng, parent, passed=False)
-    _write_round(data_dir / "rounds" / refused, report, done=_STEPS[:2])
+    _write_round(data_dir / "rounds" / refused, parent, report, done=_STEPS[:2])
     no = {"failed_checks": ["heldout_loss_change"], "kind": "moderation"}
     _write_state(client, refused, began=now - 2 * _ROUND_S, status="refused", detail=no)
-    _write_round(data_dir / "rounds" / failed, None, done=_STEPS[:1])
+    _write_round(data_dir / "rounds" / failed, parent, None, done=_STEPS[:1])
     nothing = {"step": "fit", "error": "there is nothing to learn", "kind": "moderation"}
     _write_state(client, failed, began=now - _ROUND_S, status="failed", detail=nothing)
     client.hset(keys.CORRECTIONS_COUNTED, mapping={"count": 63, "wanted": 100})
@@ -112,8 +112,10 @@ def _next_round(client: redis.Redis) -> str:
     return f"round-{client.incr(keys.ROUND_SEQ):04d}"
 
 
-def _write_round(folder: Path, report: dict[str, Any] | None, *, done: tuple[str, ...]) -> None:
-    plan = {"round_id": folder.name, "kind": "moderation", "created": time.time()}
+def _write_round(
+    folder: Path, parent: str, report: dict[str, Any] | None, *, done: tuple[str, ...]
+) -> None:
+    plan = {"round_id": folder.name, "kind": "moderation", "parent": parent}
     _json(folder / "round.json", plan)
     for step in done:
         (folder / step).mkdir(parents=True, exist_ok=True)
