@@ -25,6 +25,7 @@ import aiohttp
 import pytest
 from packaging.utils import canonicalize_name
 
+from feedback.archive.plan import YOUNGEST_S
 from feedback.connection import connect
 from serving import auth
 from serving.stack import parts
@@ -147,20 +148,20 @@ async def test_people_chat_and_judge_through_the_containers(
             ranking = {"candidates": both, "tiers": [["a"], ["b"]], "labeler": "lea"}
             await _post(person, "/v1/feedback/rankings", ranking)
 
-            # An operator's commands, inside. What is archived leaves Redis, and is still known.
-            gone = running["gateway"].run(
-                "env", "HONE_FEEDBACK_LOG_KEEP_S=0", "hone", "log", "archive", "--json"
-            )
-            assert json.loads(gone.stdout)["events"] >= 3, gone.stderr
             rating = {"completion_id": answer["id"], "index": 0, "score": 6, "labeler": "lea"}
-            await _post(person, "/v1/feedback/ratings", rating)
-
             redis_server.stop()
             await _post(person, "/v1/feedback/ratings", {**rating, "index": 1})
             outbox = tmp_path / "gateway-outbox" / "outbox.sqlite"
             assert outbox.stat().st_uid == USER
             redis_server.start()
             assert await _num_feedback(plan.redis_url, at_least=2) == 2
+
+            # An operator's commands, inside. What is archived leaves Redis, and is still known.
+            await asyncio.sleep(YOUNGEST_S + 2)
+            aged = ("HONE_FEEDBACK_LOG_KEEP_S=0", "HONE_FEEDBACK_ARCHIVE_EVERY_S=1")
+            gone = running["gateway"].run("env", *aged, "hone", "log", "archive", "--json")
+            assert json.loads(gone.stdout)["events"] >= 4, gone.stderr
+            await _post(person, "/v1/feedback/ratings", rating)
         logs = "".join(log.read_text() for log in (plan.data_dir / "logs").glob("*.log"))
         assert "Read-only file system" not in logs
 
