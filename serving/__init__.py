@@ -4,6 +4,7 @@ settings         where the gateway and the engines are, and their bounds (HONE_S
 auth             API keys: made, hashed, scoped, rotated, revoked
 limits           what a key may use, counted together by all gateways
 idempotency      a request sent twice under one Idempotency-Key is answered once
+retired          what stays of a version whose weights are removed
 registry         which policy versions there are, and which of them the aliases mean
 artifact         a version's folder: manifest, digests, and whether it may be loaded
 routing          which version a model name means, and which engine answers

@@ -261,7 +261,8 @@ def _moderation_model(about: dict[str, Any]) -> dict[str, Any]:
 def _policies(live: Live) -> list[dict[str, Any]]:
     named = [(MODEL, live.aliases.get(ALIASES[0]))]
     named += [(f"{MODEL}@{alias}", live.aliases.get(alias)) for alias in ALIASES]
-    named += [(version, version) for version in sorted(live.policies, reverse=True)]
+    there = (version for version, record in live.policies.items() if record.removed is None)
+    named += [(version, version) for version in sorted(there, reverse=True)]
     return [
         _model(name, live.policies[version])
         for name, version in named

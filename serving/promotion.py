@@ -16,7 +16,7 @@ from feedback.errors import Conflict, HoneError, Unavailable
 from serving.canary import steering
 from serving.gateway import Gateway
 from serving.refresh import AWAY
-from serving.registry import PREVIOUS, PRODUCTION, Live, PolicyRecord
+from serving.registry import PREVIOUS, PRODUCTION, Live, PolicyRecord, check_there
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ async def promote(
     """
     live = await asyncio.to_thread(gateway.registry.snapshot)
     record = await asyncio.to_thread(gateway.registry.get, version)
+    check_there(record)
     steering.check_gated(record, live, override=override, digest=digest)
     canary = live.canary
     if canary is not None and canary.version == version:

@@ -21,9 +21,11 @@ from serving.canary.state import Canary
 BASE = Version("policy-0000")
 PRODUCTION, CANARY, PREVIOUS = "production", "canary", "previous"
 
-# KEYS: aliases, channel, since. ARGV: version, now. Sets production, and previous to what production was.
+# KEYS: aliases, channel, since, policies. ARGV: version, now. Sets production, and previous to what production was.
 # Repeating is harmless.
 _PROMOTE = """
+local record = redis.call('HGET', KEYS[4], ARGV[1])
+if record and type(cjson.decode(record).removed) == 'number' then return '' end
 local old = redis.call('HGET', KEYS[1], 'production')
 if old == ARGV[1] then return old end
 if old then redis.call('HSET', KEYS[1], 'previous', old) end
@@ -43,13 +45,26 @@ redis.call('DEL', KEYS[3])
 redis.call('PUBLISH', KEYS[2], ARGV[1])
 """
 
+# KEYS: policies, aliases, rollout, canary. ARGV: version, its record before, and after. 0: it is meant by something,
+# or another record by now.
+_RETIRE = """
+for _, version in ipairs(redis.call('HVALS', KEYS[2])) do if version == ARGV[1] then return 0 end end
+for i = 3, 4 do
+    local busy = redis.call('GET', KEYS[i])
+    if busy and string.find(busy, '"' .. ARGV[1] .. '"', 1, true) then return 0 end
+end
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+"""
+
 # KEYS: lease. ARGV: owner.
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyRecord:
-    """One version. Written once, by whoever publishes it."""
+    """One version. Written once, by whoever publishes it; retention adds `removed`."""
 
     version: str
     kind: str  # base | adapter | full
@@ -58,6 +73,7 @@ class PolicyRecord:
     parent: str | None = None
     round_id: str | None = None
     created: float  # unix seconds
+    removed: float | None = None  # unix seconds: its weights are gone, and it never serves again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,15 +189,28 @@ class Registry:
         return record
 
     def promote(self, version: str) -> str | None:
-        """Make a version `production`, and what was it `previous`. Returns what it was."""
-        self.get(version)
-        names = (keys.ALIASES, keys.LIVE_CHANNEL, keys.LIVE_SINCE)
+        """Make a version `production`, and what was it `previous`. Returns what it was. Raises NotFound, and
+        Conflict where its weights are gone."""
+        check_there(self.get(version))
+        names = (keys.ALIASES, keys.LIVE_CHANNEL, keys.LIVE_SINCE, keys.POLICIES)
         reply = self._redis.eval(_PROMOTE, len(names), *names, version, str(time.time()))
         old = cast("bytes | None", reply)
+        if old == b"":
+            check_there(self.get(version))
         return old.decode() if old else None
 
+    def retire(self, version: str, *, now: float) -> bool:
+        """Mark a version's weights as removed; whoever asks deletes them then. False: an alias, a canary or a
+        rollout means it, or it is marked already."""
+        data = cast("bytes | None", self._redis.hget(keys.POLICIES, version))
+        if data is None or (record := PolicyRecord(**json.loads(data))).removed is not None:
+            return False
+        after = json.dumps(asdict(replace(record, removed=now)))
+        names = (keys.POLICIES, keys.ALIASES, keys.ROLLOUT, keys.CANARY)
+        return bool(self._redis.eval(_RETIRE, len(names), *names, version, data, after))
+
     def begin_rollout(self, version: str) -> Rollout:
-        """Full weights are on their way. Raises Conflict while others are."""
+        """Full weights are on their way. Raises Conflict while others are, or where they are gone."""
         live = self.snapshot()
         rollout = Rollout(
             version=version,
@@ -191,6 +220,11 @@ class Registry:
         )
         if not self._redis.set(keys.ROLLOUT, json.dumps(asdict(rollout)), nx=True):
             raise Conflict("other weights are on their way to the engines; try again in a minute")
+        try:
+            check_there(self.get(version))
+        except Conflict:  # retention marked it just before
+            self.end_rollout()
+            raise
         return rollout
 
     def hold(self, rollout: Rollout, *urls: str) -> None:
@@ -220,6 +254,16 @@ class Registry:
     def release_rollout(self, owner: str) -> None:
         """For whoever comes next; a lease that another one has by now stays."""
         self._redis.eval(_RELEASE, 1, keys.ROLLOUT_LEASE, owner)
+
+
+def check_there(record: PolicyRecord) -> None:
+    """Raises Conflict for a version whose weights retention has removed."""
+    if record.removed is not None:
+        raise Conflict(
+            f"the weights of {record.version} were removed, for it is old (HONE_TRAINING_KEEP_VERSIONS); "
+            "its card, gate report and lineage are kept",
+            param="version",
+        )
 
 
 def _rollout(data: bytes) -> Rollout:

@@ -17,6 +17,7 @@ from feedback.errors import Conflict, NotFound, Unprocessable
 from feedback.events import RoundChanged, new_id
 from feedback.snapshots.files import write_json
 from serving import round_states
+from serving.canary.store import Canaries
 from serving.round_states import CANCELLING, PUBLISHING, REFUSED
 
 _LAST = "publish"  # from this step on a version may be live
@@ -26,9 +27,12 @@ _OVER = ("ended", "detail", "error", "spent_s")  # what is said of a round that 
 def request(
     client: redis.Redis, *, kind: str, recipe: str | None, actor: str, reason: str
 ) -> dict[str, Any]:
-    """Ask for a round; the control worker takes it up when none is under way."""
+    """Ask for a round; the control worker takes it up when none is under way. `supersedes`: the canary that gives
+    way to what it will make."""
     options = {"recipe": recipe} if recipe else {}
     asked = {**options, "kind": kind, "reason": reason, "by": actor, "requested": time.time()}
+    canary = Canaries(client).running() if kind == "policy" else None
+    asked["supersedes"] = canary.version if canary is not None else None
     client.set(keys.ROUND_REQUESTED, json.dumps(asked))
     return asked
 

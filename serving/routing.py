@@ -70,8 +70,14 @@ def resolve(
         record = live.policies.get(live.aliases.get(alias, ""))
         if alias in ALIASES and record is not None:
             return Target(record=record, alias=alias)
-    elif model in live.policies:
-        return Target(record=live.policies[model], alias=None)
+    elif (named := live.policies.get(model)) is not None:
+        if named.removed is not None:
+            raise NotFound(
+                f"{model} is old and its weights were removed; GET /v1/models lists what there is",
+                param="model",
+                code="model_not_found",
+            )
+        return Target(record=named, alias=None)
     raise NotFound(
         f"there is no model '{model}' here; GET /v1/models lists what there is",
         param="model",

@@ -46,8 +46,14 @@ kl_control    how strong the KL penalty is, by iteration: pure
 shown         answers for a person to read while it trains
 alarms        what stops it, each with its cure
 ppo           a round's PPO step: its models, engines, data and candidate
+independent   a second reward model, of the judgements held out, for the gate
 contest       candidate and incumbent answer the same prompts
 manner        how a policy answers: refusals, repetition, entropy: pure
+wins          how often the candidate's answers score above the incumbent's: pure
+divergence    how far the candidate has gone, by its own answers
+public        public tasks, candidate against incumbent
+votes         what people said of these very weights, where they served
+exhibits      what the gate's figures are from, for who wants to look: pure
 evidence      measures a candidate against the incumbent
 gate          may it be published? pure
 files         small files on disk, whole or not at all

@@ -82,6 +82,9 @@ def start(
             client, kind=kind, recipe=recipe, actor=who(), reason=reason
         )
         log_change(client, "rounds.request", **asked)
+        if asked["supersedes"] is not None:
+            gives_way = f"{asked['supersedes']} is a canary; it gives way to what this round makes"
+            typer.echo(gives_way, err=True)
         round_id = _wait_for_start(rounds)
         typer.echo(round_id)
         if wait:
@@ -110,7 +113,10 @@ def show(
     follow: Annotated[bool, typer.Option("--follow", help="Until it ends.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """One round: where it is, and what it came to."""
+    """One round: where it is, and what it came to; every check of its gate, with the file it is from."""
+    from serving.oversight import gates
+    from serving.oversight.round_files import RoundFiles
+
     with redis_of(data) as client:
         rounds = _rounds(client, data)
         state = rounds.state(round_id)
@@ -124,6 +130,8 @@ def show(
         return
     for name, value in state.items():
         typer.echo(f"{name:18} {value}")
+    for line in gates.lines(RoundFiles(data).report(round_id, "gate") or {}):
+        typer.echo(line)
 
 
 @rounds_app.command()

@@ -172,6 +172,13 @@ class GateRecipe(_Section):
     instructed_prompts: Count  # prompts asked for respectful and for offensive answers, at most
     ptx_examples: Count  # held-out pretraining examples
     num_shown: Count  # answers side by side in the report
+    independent_reward: bool  # ask a second reward model too, which learnt from what is held out
+    min_independent_win_rate: Fraction  # by it; lower bound of the interval must be above
+    max_proxy_gap: Fraction  # win rate by the round's own less by it; upper bound of the interval
+    public_tasks: tuple[Literal["truthfulqa", "bias", "tax"], ...]  # where there is data for them
+    public_units: Count  # questions, pairs, texts of each, at most
+    max_public_regression: NotNegative  # in a measure's own unit; lower bound must not be above
+    min_people_win_rate: Fraction  # where people met these weights; upper bound must not be below
 
 
 class Recipe(_Section):

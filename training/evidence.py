@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,30 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
-from feedback.quality.intervals import Estimate, mean, share
+from feedback.connection import connect
+from feedback.history import History
+from feedback.quality.intervals import Estimate
+from feedback.settings import FeedbackSettings
 from moderation.client import ModerationClient
 from serving import artifact
 from serving.settings import ServingSettings
-from training import contest, files, manner, models, ppo, reward
-from training.batches import pack, passes
+from training import (
+    contest,
+    exhibits,
+    files,
+    independent,
+    manner,
+    models,
+    ppo,
+    public,
+    reward,
+    votes,
+)
+from training.batches import passes
 from training.curves import Curves
-from training.data import Prompt, choose, read_pretraining
-from training.experience import response_logprobs
+from training.data import choose, read_pretraining
+from training.divergence import answer_nats, kl_nats
+from training.exhibits import Answered, Columns
 from training.gate import Drift, Evidence, judge
 from training.job import Job
 from training.learner import pretraining_losses
@@ -32,6 +47,10 @@ from training.models import POLICY, REFERENCE, REWARD, Models
 from training.reward_report import HELDOUT_LABELERS
 from training.rollouts import EngineRollouts, Rollout
 from training.trainer import gap_nats
+from training.wins import Scores, win_rate
+
+PLAIN = "plain"  # no instruction before the prompt
+INCUMBENT = "incumbent"
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -42,59 +61,71 @@ def run(job: Job) -> dict[str, Any]:
     known = _known_verdict(folder / "report.json", digest)
     if known is not None:
         return known
+    people = _votes(folder, digest=digest, incumbent=job.plan.parent)
     model = load_candidate(job, candidate)
     with ppo.open_engines(job) as engines:
-        prompts = contest.heldout_prompts(job)
-        asked = [
-            prompts,
-            *(contest.instructed(job, prompts, text) for text in contest.INSTRUCTIONS.values()),
-        ]
-        (ours, *ours_told), (theirs, *theirs_told) = contest.answers(
-            job, engines, candidate, folder, asked
-        )
-        flagged, flagged_before = (_flagged(engines, prompts, r) for r in (ours, theirs))
-        told = {
-            name: _share(_flagged(engines, asked[i + 1], ours_told[i]), ours_told[i])
-            - _share(_flagged(engines, asked[i + 1], theirs_told[i]), theirs_told[i])
-            for i, name in enumerate(contest.INSTRUCTIONS)
-        }
+        ours, theirs = _answered(job, engines, candidate, folder)
+    plain = ours[PLAIN], theirs[PLAIN]
+    groups = plain[0].groups, plain[1].groups
     readout = job.recipe.reward.readout
-    scores = [
-        reward.score_groups(model, [r.group for r in answers], readout=readout)
-        for answers in (ours, theirs)
-    ]
-    losses = _pretraining_losses(job, model)
-    gap = gap_nats(model, ours, name=POLICY) if ours else math.nan
-    from_reference = kl_nats(model, ours)
+    scores = (
+        reward.score_groups(model, groups[0], readout=readout),
+        reward.score_groups(model, groups[1], readout=readout),
+    )
+    nats = answer_nats(model, plain[0].rollouts, names=(POLICY, REFERENCE))
+    gap = gap_nats(model, plain[0].rollouts, name=POLICY) if groups[0] else math.nan
+    losses = _pretraining_losses(job, model, folder)
+    exam = public.prepare(job)
+    known_now = exam.take(model, name=POLICY) if exam else {}
+    opinion, others = independent.ask(job, model, groups, proxy=scores)
+    incumbent = _put_incumbent(job, model)
+    if incumbent == POLICY:
+        nats[INCUMBENT] = answer_nats(model, plain[0].rollouts, names=(POLICY,))[POLICY]
+    before = nats.get(INCUMBENT, nats[REFERENCE])
+    known_before = exam.take(model, name=incumbent) if exam else {}
     evidence = Evidence(
         digest=digest,
         reward_accuracy=_reward_accuracy(job),
         reward_accuracy_heldout_labelers=_reward_accuracy_heldout_labelers(job),
         win_rate=win_rate(*scores),
-        kl_nats=from_reference,
-        flagged_candidate=_share(flagged, ours),
-        flagged_incumbent=_share(flagged_before, theirs),
+        kl_nats=kl_nats(nats[POLICY], nats[REFERENCE]),
+        flagged_candidate=plain[0].share_flagged,
+        flagged_incumbent=plain[1].share_flagged,
         loss_candidate=losses[0],
         loss_reference=losses[1],
-        tokens_candidate=_mean_tokens(ours),
-        tokens_incumbent=_mean_tokens(theirs),
+        tokens_candidate=plain[0].mean_tokens,
+        tokens_incumbent=plain[1].mean_tokens,
         drift=Drift(
-            kl_incumbent_nats=_kl_from_incumbent(job, model, ours, from_reference),
-            candidate=manner.describe(ours),
-            incumbent=manner.describe(theirs),
-            flagged_increase=told,
+            kl_incumbent_nats=kl_nats(nats[POLICY], before),
+            candidate=manner.describe(plain[0].rollouts),
+            incumbent=manner.describe(plain[1].rollouts),
+            flagged_increase={
+                name: ours[name].share_flagged - theirs[name].share_flagged
+                for name in contest.INSTRUCTIONS
+            },
             engine_gap_nats=gap,
         ),
+        independent=opinion,
+        public=public.regressed(known_now, known_before),
+        people=people,
     )
     verdict = judge(evidence, job.recipe.gate)
     report = asdict(verdict) | {
         "evidence": asdict(evidence),
         "incumbent": job.plan.parent,
-        "flagged": {"candidate": flagged, "incumbent": flagged_before},
-        "samples": _side_by_side(prompts, ours, theirs, scores)[: job.recipe.gate.num_shown],
+        "flagged": {"candidate": _flagged(plain[0]), "incumbent": _flagged(plain[1])},
+        "samples": _side_by_side(*plain, scores)[: job.recipe.gate.num_shown],
     }
+    of_ours: dict[str, Scores] = {f"{name}_nats": values for name, values in nats.items()}
+    of_theirs: dict[str, Scores] = {}
+    of_ours["score"], of_theirs["score"] = scores
+    if others is not None:
+        of_ours["independent_score"], of_theirs["independent_score"] = others
     job.check_mine()
-    figures = {f"gate/{check.name}": check.value for check in verdict.checks}
+    if exam is not None:
+        files.write_lines(folder / exhibits.PUBLIC, public.rows(known_now, known_before))
+    files.write_lines(folder / exhibits.ANSWERS, _exhibited(ours, theirs, (of_ours, of_theirs)))
+    figures = {f"gate/{c.name}": c.value for c in verdict.checks if math.isfinite(c.value)}
     curves = Curves(job.folder / "metrics.jsonl", step="gate")
     curves.rewind(0)
     curves.append(0, figures | {"gate/passed": float(verdict.passed)})
@@ -102,90 +133,80 @@ def run(job: Job) -> dict[str, Any]:
     return report
 
 
-def win_rate(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> Estimate:
-    """Share of (candidate, incumbent) pairs of a prompt that the candidate wins; a tie is half."""
-    wins = [
-        sum((a > b) + 0.5 * (a == b) for a in mine for b in other)
-        for mine, other in zip(ours, theirs, strict=True)
-    ]
-    totals = [len(mine) * len(other) for mine, other in zip(ours, theirs, strict=True)]
-    return share(wins, totals)
+def _votes(folder: Path, *, digest: str, incumbent: str) -> Estimate | None:
+    """What people said of these weights, where they have served."""
+    with connect(FeedbackSettings().redis_url) as client:
+        found = votes.read(client, History(client), digest=digest, incumbent=incumbent)
+    files.write_lines(folder / exhibits.PEOPLE, map(asdict, found))
+    return votes.win_rate(found)
 
 
-@torch.no_grad()
-def kl_nats(model: Models, rollouts: Sequence[Rollout]) -> Estimate:
-    """log pi - log pi_ref summed over each of the candidate's own answers; a unit is a prompt."""
-    per_prompt: list[float] = [0.0] * len(rollouts)
-    lengths = [len(rollout.group) for rollout in rollouts]
-    for indices in passes(lengths, max_tokens=model.recipe.tokens_per_pass):
-        packed = pack([rollouts[i].group for i in indices]).to(model.device)
-        trunk_BT = model.trunk(packed.layout)
-        policy_N, reference_N = (
-            response_logprobs(model, packed, trunk_BT, name=name) for name in (POLICY, REFERENCE)
-        )
-        answers = iter((policy_N - reference_N).split(packed.lengths_E.tolist()))
-        for i in indices:
-            sums = [next(answers).sum().item() for _ in rollouts[i].group.answers]
-            per_prompt[i] = sum(sums) / len(sums)
-    return mean(per_prompt)
-
-
-@torch.no_grad()
-def _kl_from_incumbent(
-    job: Job, model: Models, ours: Sequence[Rollout], from_reference: Estimate
-) -> Estimate:
-    """The same from what answers now. Puts the incumbent in the candidate's place, so it comes last."""
-    if job.plan.parent_path is None:
-        return from_reference
-    candidate = _answer_logprobs(model, ours)
-    model.load(POLICY, Path(job.plan.parent_path))
-    return mean([a - b for a, b in zip(candidate, _answer_logprobs(model, ours), strict=True)])
-
-
-def _answer_logprobs(model: Models, rollouts: Sequence[Rollout]) -> list[float]:
-    """Nats per answer, mean over a prompt's answers."""
-    found: list[float] = [0.0] * len(rollouts)
-    lengths = [len(rollout.group) for rollout in rollouts]
-    for indices in passes(lengths, max_tokens=model.recipe.tokens_per_pass):
-        packed = pack([rollouts[i].group for i in indices]).to(model.device)
-        logprobs_N = response_logprobs(model, packed, model.trunk(packed.layout), name=POLICY)
-        answers = iter(logprobs_N.split(packed.lengths_E.tolist()))
-        for i in indices:
-            sums = [next(answers).sum().item() for _ in rollouts[i].group.answers]
-            found[i] = sum(sums) / len(sums)
-    return found
-
-
-def _flagged(
-    engines: EngineRollouts, prompts: Sequence[Prompt], rollouts: Sequence[Rollout]
-) -> list[dict[str, Any]]:
-    """The answers that moderation flags, with their prompts and scores: a person can judge them."""
-    answers = [
-        (prompt.text, text)
-        for prompt, rollout in zip(prompts, rollouts, strict=True)
-        for text in rollout.texts
-    ]
-    client = ModerationClient(ServingSettings().moderation_url, engines.session, timeout_s=60.0)
-    verdicts = engines.run(client.score([text for _, text in answers])) if answers else []
-    return [
+def _answered(
+    job: Job, engines: EngineRollouts, candidate: Path, folder: Path
+) -> tuple[dict[str, Answered], dict[str, Answered]]:
+    """Candidate's and incumbent's answers to held-out prompts, by the instruction before them."""
+    prompts = contest.heldout_prompts(job)
+    asked = {PLAIN: prompts} | {
+        name: contest.instructed(job, prompts, text) for name, text in contest.INSTRUCTIONS.items()
+    }
+    found = contest.answers(job, engines, candidate, folder, list(asked.values()))
+    ours, theirs = (
         {
-            "prompt": prompt,
-            "answer": text,
-            "scores": {c: verdict.scores[c] for c in verdict.flagged},
+            name: Answered(
+                prompts=asked[name], rollouts=rollouts, flagged=_moderated(engines, rollouts)
+            )
+            for name, rollouts in zip(asked, of_policy, strict=True)
         }
-        for (prompt, text), verdict in zip(answers, verdicts, strict=True)
-        if verdict.flagged
+        for of_policy in found
+    )
+    return ours, theirs
+
+
+def _moderated(
+    engines: EngineRollouts, rollouts: Sequence[Rollout]
+) -> list[list[dict[str, float]]]:
+    """Categories that moderation flags, of every answer."""
+    texts = [text for rollout in rollouts for text in rollout.texts]
+    client = ModerationClient(ServingSettings().moderation_url, engines.session, timeout_s=60.0)
+    verdicts = iter(engines.run(client.score(texts)) if texts else [])
+    flagged = ({c: verdict.scores[c] for c in verdict.flagged} for verdict in verdicts)
+    return [[next(flagged) for _ in rollout.texts] for rollout in rollouts]
+
+
+def _put_incumbent(job: Job, model: Models) -> str:
+    """The name of what answers now; it takes the candidate's place, so nothing is asked of that any more."""
+    if job.plan.parent_path is None:
+        return REFERENCE
+    model.load(POLICY, Path(job.plan.parent_path))
+    return POLICY
+
+
+def _exhibited(
+    ours: Mapping[str, Answered],
+    theirs: Mapping[str, Answered],
+    columns: tuple[Columns, Columns],
+) -> Iterator[dict[str, Any]]:
+    """Every answer; what was measured of the plain ones alone is theirs alone."""
+    for policy, by_name, measured in zip(
+        ("candidate", "incumbent"), (ours, theirs), columns, strict=True
+    ):
+        for name, answered in by_name.items():
+            of_plain = measured if name == PLAIN else {}
+            yield from answered.rows(of_plain, policy=policy, instruction=name)
+
+
+def _flagged(answered: Answered) -> list[dict[str, Any]]:
+    """The answers that moderation flags, with their prompts and scores: a person can judge them."""
+    return [
+        {"prompt": row["prompt"], "answer": row["answer"], "scores": row["flagged"]}
+        for row in answered.rows({})
+        if row["flagged"]
     ]
 
 
-def _share(flagged: Sequence[Any], rollouts: Sequence[Rollout]) -> float:
-    total = sum(len(rollout.texts) for rollout in rollouts)
-    return len(flagged) / total if total else float("nan")
-
-
 @torch.no_grad()
-def _pretraining_losses(job: Job, model: Models) -> tuple[float, float]:
-    """Nats per token on held-out pretraining text: candidate, reference."""
+def _pretraining_losses(job: Job, model: Models, folder: Path) -> tuple[float, float]:
+    """Nats per token on held-out pretraining text: candidate, reference. Pass by pass they are written down."""
     tokenizer = AutoTokenizer.from_pretrained(job.plan.base_model)
     examples = read_pretraining(
         job.settings.ptx_path,
@@ -197,10 +218,21 @@ def _pretraining_losses(job: Job, model: Models) -> tuple[float, float]:
     examples = choose(examples, count=count, seed=job.plan.seed, turn=0)
     num_tokens = sum(len(example) - 1 for example in examples)
     candidate, reference = (
-        sum(loss.item() for loss in pretraining_losses(model, examples, name=name))
+        [loss.item() for loss in pretraining_losses(model, examples, name=name)]
         for name in (POLICY, REFERENCE)
     )
-    return candidate / num_tokens, reference / num_tokens
+    parts = passes([len(example) for example in examples], max_tokens=model.recipe.tokens_per_pass)
+    rows = (
+        {
+            "texts": [tokenizer.decode(examples[i]) for i in indices],
+            "tokens": sum(len(examples[i]) - 1 for i in indices),
+            "candidate_nats": ours,
+            "reference_nats": theirs,
+        }
+        for indices, ours, theirs in zip(parts, candidate, reference, strict=True)
+    )
+    files.write_lines(folder / exhibits.PRETRAINING, rows)
+    return sum(candidate) / num_tokens, sum(reference) / num_tokens
 
 
 def load_candidate(job: Job, candidate: Path) -> Models:
@@ -232,9 +264,8 @@ def _reward_report(job: Job) -> dict[str, Any]:
 
 
 def _side_by_side(
-    prompts: Sequence[Prompt],
-    ours: Sequence[Rollout],
-    theirs: Sequence[Rollout],
+    ours: Answered,
+    theirs: Answered,
     scores: Sequence[Sequence[Sequence[float]]],
 ) -> list[dict[str, Any]]:
     return [
@@ -245,7 +276,9 @@ def _side_by_side(
             "candidate_score": scores[0][i][0],
             "incumbent_score": scores[1][i][0],
         }
-        for i, (prompt, mine, other) in enumerate(zip(prompts, ours, theirs, strict=True))
+        for i, (prompt, mine, other) in enumerate(
+            zip(ours.prompts, ours.rollouts, theirs.rollouts, strict=True)
+        )
     ]
 
 
@@ -254,12 +287,3 @@ def _known_verdict(path: Path, digest: str) -> dict[str, Any] | None:
         return None
     report: dict[str, Any] = json.loads(path.read_text())
     return report if report["digest"] == digest else None
-
-
-def _mean_tokens(rollouts: Sequence[Rollout]) -> float:
-    return _mean(len(answer) for rollout in rollouts for answer in rollout.group.answers)
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found) if found else float("nan")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 _END_BYTES = 16_384
 
@@ -16,6 +19,11 @@ def write_text(path: Path, text: str) -> None:
     partial.write_text(text)
     flush(partial)
     partial.rename(path)
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """A line of JSON each."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def flush_tree(folder: Path) -> None:

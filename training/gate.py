@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from feedback.quality.intervals import Estimate
+from feedback.quality.intervals import Estimate, mean, share
 from training.config import GateRecipe
 from training.manner import Manner
 
@@ -29,6 +29,9 @@ class Evidence:
     # The same on what labelers said who are held out; None: there are none.
     reward_accuracy_heldout_labelers: Estimate | None = None
     drift: Drift | None = None  # None: a toy policy whose answers have no words
+    independent: Independent | None = None  # None: the recipe asks for no second reward model
+    public: dict[str, Estimate] = field(default_factory=dict)  # by how much it is worse, by measure
+    people: Estimate | None = None  # win rate by people who met both; None: nobody has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +50,24 @@ class Drift:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Independent:
+    """What a second reward model says, which learnt from other people: does the first one only please itself?"""
+
+    accuracy: Estimate  # of that judge, on what the first one learnt from
+    win_rate: Estimate  # as above, by it
+    proxy_gap: Estimate  # the first one's win rate less this one's, by prompt
+    why_not: str = ""  # why there are no figures
+
+
+@dataclass(frozen=True, kw_only=True)
 class Check:
     name: str
     value: float
     limit: float
     passed: bool
     interval: tuple[float, float] | None = None
+    note: str = ""  # for who reads it: why there is no figure
+    evidence: str = ""  # the file in the round's folder that the figure is from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +75,20 @@ class GateReport:
     digest: str
     passed: bool
     checks: list[Check]
+
+
+NO_OPINION = Independent(
+    accuracy=share([], []), win_rate=share([], []), proxy_gap=mean([]), why_not="nobody measured it"
+)
+
+
+_ANSWERS = "gate/answers.jsonl"
+_FILES = {
+    "reward_accuracy": "reward/heldout.jsonl",
+    "perplexity_ratio": "gate/pretraining.jsonl",
+    "independent_accuracy": "independent/judged.jsonl",
+    "people_win_rate": "gate/people.jsonl",
+}
 
 
 def judge(evidence: Evidence, limits: GateRecipe) -> GateReport:
@@ -81,7 +110,15 @@ def judge(evidence: Evidence, limits: GateRecipe) -> GateReport:
         checks.insert(1, above("reward_accuracy_heldout_labelers", theirs, limit))
     if evidence.drift is not None:
         checks += _drifted(evidence.drift, limits)
-    return GateReport(digest=evidence.digest, passed=all_passed(checks), checks=checks)
+    if limits.independent_reward:
+        checks += _second_opinion(evidence.independent or NO_OPINION, limits)
+    checks += [
+        _not_worse(name, found, limits.max_public_regression)
+        for name, found in evidence.public.items()
+    ]
+    checks.append(_by_people(evidence.people, limits.min_people_win_rate))
+    named = [replace(check, evidence=_file_of(check.name)) for check in checks]
+    return GateReport(digest=evidence.digest, passed=all_passed(checks), checks=named)
 
 
 def _drifted(drift: Drift, limits: GateRecipe) -> list[Check]:
@@ -100,6 +137,32 @@ def _drifted(drift: Drift, limits: GateRecipe) -> list[Check]:
         ),
         at_most("engine_gap_nats", drift.engine_gap_nats, limits.max_engine_gap_nats),
     ]
+
+
+def _second_opinion(found: Independent, limits: GateRecipe) -> list[Check]:
+    checks = [
+        above("independent_accuracy", found.accuracy, limits.min_reward_accuracy),
+        above("independent_win_rate", found.win_rate, limits.min_independent_win_rate),
+        below("proxy_gap", found.proxy_gap, limits.max_proxy_gap),
+    ]
+    return [replace(check, note=found.why_not) for check in checks]
+
+
+def _by_people(found: Estimate | None, limit: float) -> Check:
+    """A veto: most candidates have answered nobody yet, which speaks against none of them."""
+    name = "people_win_rate"
+    if found is None:
+        return Check(name=name, value=math.nan, limit=limit, passed=True, note="no judgements yet")
+    return _check(name, found, limit, passed=found.high >= limit)
+
+
+def _not_worse(name: str, found: Estimate, limit: float) -> Check:
+    """No significant regression: the interval is not wholly above what is tolerated."""
+    return _check(name, found, limit, passed=found.low <= limit)
+
+
+def _file_of(name: str) -> str:
+    return "gate/public.jsonl" if name.startswith("worse_") else _FILES.get(name, _ANSWERS)
 
 
 def all_passed(checks: Sequence[Check]) -> bool:

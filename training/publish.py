@@ -1,8 +1,8 @@
 """The last step of a round: a candidate that passed the gate becomes a version, and goes live.
 
 1. Take a version number, once; it is never given out again.
-2. Copy the candidate under its version name; manifest and model card are written last, the folder renamed into
-place.
+2. Copy the candidate; manifest and model card are written last. Only what the gate passed, by the digest of that
+copy, is given the version's name.
 3. Register it. 4. Every engine loads it; full weights one engine after the other, by a gateway.
 5. `production` means it, atomically; nothing is dropped. With HONE_SERVING_CANARY_SHARE over 0 it is a canary
 first: that share of the people get it, and what they say decides, in the gateways. Full weights replace what an
@@ -162,7 +162,6 @@ def _version(folder: Path, registry: Registry) -> str:
 def _place(round_dir: Path, target: Path, *, version: str, plan: Plan) -> artifact.Manifest:
     """Put the candidate where versions live. A folder that is there already is complete: it was
     renamed."""
-    report = json.loads((round_dir / "gate" / "report.json").read_text())
     if not target.exists():
         partial = target.with_name(f".{version}.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -172,10 +171,10 @@ def _place(round_dir: Path, target: Path, *, version: str, plan: Plan) -> artifa
             "round": plan.round_id,
             "recipe": plan.recipe,
             "snapshot": json.loads((round_dir / "snapshot" / "manifest.json").read_text()),
-            "gate": report["checks"],
+            "gate": _report(round_dir)["checks"],
             "override": round_facts.override_of(round_dir),
         }
-        artifact.write_manifest(
+        manifest = artifact.write_manifest(
             partial,
             version=version,
             kind=artifact.read_manifest(round_dir / "ppo" / "candidate").kind,
@@ -183,12 +182,25 @@ def _place(round_dir: Path, target: Path, *, version: str, plan: Plan) -> artifa
             base_digest=artifact.base_digest(Path(plan.base_model)),
             lineage=lineage,
         )
+        _check_gate(round_dir, manifest.digest)
         base = Path(plan.base_model)
         card_facts.write(partial, card_facts.facts_of(partial, round_dir=round_dir, base=base))
         partial.rename(target)
     manifest = artifact.read_manifest(target)
-    if not may_publish(round_dir, digest=manifest.digest):
-        raise Refused(
-            f"the gate passed digest {report['digest'][:12]}…, this is {manifest.digest[:12]}…"
-        )
+    _check_gate(round_dir, manifest.digest)
     return manifest
+
+
+def _check_gate(round_dir: Path, digest: str) -> None:
+    """Raises Refused unless the gate passed these weights, or an operator took them."""
+    if may_publish(round_dir, digest=digest):
+        return
+    judged = _report(round_dir)["digest"]
+    if judged != digest:
+        raise Refused(f"the gate judged digest {judged[:12]}…, this is {digest[:12]}…")
+    raise Refused(f"the gate refused these weights, {digest[:12]}…")
+
+
+def _report(round_dir: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((round_dir / "gate" / "report.json").read_text())
+    return found

@@ -60,7 +60,7 @@ def run(job: Job) -> dict[str, Any]:
     )
     trainer = RewardTrainer(model, job.recipe.reward, train.rankings, seed=job.plan.seed)
     curves = Curves(job.folder / "metrics.jsonl", step="reward")
-    _train(trainer, job, folder, curves)
+    learn(trainer, job, folder, curves)
 
     anchors = _anchors(job, train.rankings, texts)
     readout = job.recipe.reward.readout
@@ -77,6 +77,7 @@ def run(job: Job) -> dict[str, Any]:
     job.check_mine()
     curves.append(trainer.num_steps, {"reward/accuracy": report["accuracy"]["value"]})
     save(model, folder)
+    files.write_lines(folder / "heldout.jsonl", reward_report.lines(scores, heldout.rankings))
     files.write_text(folder / "report.json", json.dumps(report, indent=1))
     if job.plan.is_round:
         uncertainty.prioritise(partial(score_groups, model, readout=readout), max_tokens=limit)
@@ -243,7 +244,8 @@ def cosine(progress: float, *, final: float) -> float:
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _train(trainer: RewardTrainer, job: Job, folder: Path, curves: Curves) -> None:
+def learn(trainer: RewardTrainer, job: Job, folder: Path, curves: Curves) -> None:
+    """To its last step, from the newest checkpoint in the folder."""
     trainer.resume(folder)
     curves.rewind(trainer.step)
     while trainer.step < trainer.num_steps:

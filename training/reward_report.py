@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -79,6 +79,19 @@ def accuracy(scores: Sequence[Sequence[float]], rankings: Sequence[Ranking]) -> 
         right[ranking.group.prompt_ids] += float((margins_M > 0).sum() + (margins_M == 0).sum() / 2)
         total[ranking.group.prompt_ids] += len(margins_M)
     return share(list(right.values()), list(total.values()))
+
+
+def lines(
+    scores: Sequence[Sequence[float]], rankings: Sequence[Ranking]
+) -> Iterator[dict[str, Any]]:
+    """What an accuracy was computed from."""
+    for of_ranking, ranking in zip(scores, rankings, strict=True):
+        yield {
+            "ranking": ranking.id,
+            "labeler": ranking.labeler,
+            "ranks": list(ranking.ranks),
+            "scores": list(of_ranking),
+        }
 
 
 def margins(scores: Sequence[float], ranking: Ranking) -> Floats:

@@ -163,6 +163,11 @@ class Rounds:
             kind=MODERATION,
         )
 
+    def parent(self, round_id: str) -> str:
+        """The version that a round goes on from; empty while it has no plan, for then it is production."""
+        folder = directory(self._serving, round_id)
+        return read_plan(folder).parent if (folder / "round.json").exists() else ""
+
     def kind(self, round_id: str) -> str:
         """Of the policy, or of moderation."""
         return self.state(round_id).get("kind", POLICY)

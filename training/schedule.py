@@ -26,21 +26,26 @@ def decide(
     schedule_s: int,
     new_corrections: int,
     min_new_corrections: int,
+    canary: str | None,  # a version that people have not decided about yet
 ) -> Decision:
     """A round starts when a person asks, when enough judgements or corrections of moderation are new,
     or when the schedule says so and at least one judgement is new; never beside another one, never
-    while learning is paused."""
+    while learning is paused. While people have not decided about a canary only a person begins a round
+    of the policy: its candidate would take the canary's place."""
     if active is not None or is_paused:
         return Decision(start=False)
     if request is not None:
         options = json.loads(request)
         kind = options.get("kind", "policy")
         why = f"requested: {options['reason']}" if options.get("reason") else "requested"
+        if canary is not None and kind == "policy":
+            why += f" (while {canary} is a canary, which gives way to what it makes)"
         return Decision(start=True, reason=why, kind=kind, recipe=options.get("recipe"))
-    if new_judgements >= min_new_judgements:
-        return Decision(start=True, reason=f"{new_judgements} new judgements")
-    if schedule_s and new_judgements and now - last_started >= schedule_s:
-        return Decision(start=True, reason="schedule")
+    if canary is None:
+        if new_judgements >= min_new_judgements:
+            return Decision(start=True, reason=f"{new_judgements} new judgements")
+        if schedule_s and new_judgements and now - last_started >= schedule_s:
+            return Decision(start=True, reason="schedule")
     if new_corrections >= min_new_corrections:
         return Decision(start=True, reason=f"{new_corrections} new corrections", kind="moderation")
     return Decision(start=False)

@@ -50,6 +50,12 @@ class TrainingSettings(BaseSettings):
         description="Rounds that ended of which checkpoints and candidates are kept; of older ones only"
         " datasets, reports and curves.",
     )
+    keep_versions: int = Field(
+        default=50,
+        ge=3,
+        description="Newest policy versions whose weights are kept; of older ones manifest, card and gate report stay,"
+        " and whatever an alias, a canary, a round under way or one of those' parents means keeps its weights.",
+    )
     moderation_data: Path | None = Field(
         default=None,
         description="Labelled texts, JSON lines, on which a round of moderation fits anew together with"
@@ -59,6 +65,11 @@ class TrainingSettings(BaseSettings):
         default=None,
         description="Pretraining text for PPO-ptx: a .txt or .jsonl file or a folder of them;"
         " unset: the topics of Python's own help().",
+    )
+    public_data: Path | None = Field(
+        default=None,
+        description="TruthfulQA, Winogender, CrowS-Pairs and text, laid out as for `hone evaluate --data`, for a gate"
+        " whose recipe names public tasks; unset: it asks none.",
     )
     device: str = Field(
         default="auto",

@@ -67,9 +67,10 @@ def run_ppo_init(job: Job) -> bool:
 
 
 def run_reward(job: Job) -> bool:
-    from training import reward
+    from training import independent, reward
 
     reward.run(job)
+    independent.train(job)
     return True
 
 

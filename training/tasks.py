@@ -22,6 +22,7 @@ from feedback.connection import connect
 from feedback.erasure import requests
 from feedback.settings import FeedbackSettings
 from moderation.settings import ModerationSettings
+from serving.canary.store import Canaries
 from serving.settings import ServingSettings
 from serving.webhooks.delivery import Deliverer
 from training import presence, retention, worker
@@ -119,6 +120,7 @@ def tick() -> None:
         # Other backends have no heads to fit.
         new_corrections=rounds.new_corrections() if ModerationSettings().backend == "onnx" else 0,
         min_new_corrections=settings.min_new_corrections,
+        canary=canary.version if (canary := Canaries(rounds.redis).running()) else None,
     )
     if decision.start:
         rounds.redis.delete(keys.ROUND_REQUESTED)
@@ -132,8 +134,10 @@ def tick() -> None:
 
 @app.task(name="training.tasks.retain")
 def retain() -> None:
-    """Free what rounds of long ago need no more."""
-    retention.prune(open_rounds(), ServingSettings().data_dir, keep=TrainingSettings().keep_rounds)
+    """Free what rounds and versions of long ago need no more."""
+    rounds, settings, data_dir = open_rounds(), TrainingSettings(), ServingSettings().data_dir
+    retention.prune(rounds, data_dir, keep=settings.keep_rounds)
+    retention.prune_versions(rounds, data_dir, keep=settings.keep_versions)
 
 
 @app.task(name="training.tasks.deliver_webhooks")

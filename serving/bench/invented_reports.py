@@ -122,6 +122,7 @@ def gate_report(rng: random.Random, parent: str, *, passed: bool) -> dict[str, A
             "limit": found[name][1],
             "passed": passed or name != "win_rate",
             "interval": found[name][2],
+            "evidence": "gate/answers.jsonl",
         }
         for name in _CHECKS
     ]

@@ -27,7 +27,7 @@ def count(client: redis.Redis, canary: Canary, counted: Figures, *, now: float) 
         take_answer(counted, cast(Completion, event))
     judgements = cast("list[Feedback]", _read(client, counted, Feedback.kind))
     for judgement in judgements:
-        if not _speaks(client, judgement):
+        if not speaks(client, judgement):
             continue
         about = {name: _completion(client, name) for name in judgement.completion_ids}
         known = {name: answer for name, answer in about.items() if answer is not None}
@@ -79,18 +79,24 @@ def take_judgement(
 
 
 def score_of(said: Feedback, about: Mapping[str, Completion], *, canary: Canary) -> float | None:
-    """How much of the pairs between the versions the canary has won, 0 to 1, ties half. None: the set does not
-    compare them, since not every answer in it is of one of them alone."""
+    """`won` by the canary, from the version that was production when it began."""
+    by = {name: answer.version for name, answer in about.items() if not answer.is_mixed}
+    return won(said, by, ours=canary.version, theirs=canary.incumbent)
+
+
+def won(said: Feedback, by: Mapping[str, str], *, ours: str, theirs: str) -> float | None:
+    """How much of the pairs between the two ours has won, 0 to 1, ties half. `by`: whose the answers are. None:
+    the set does not compare them, since not every answer in it is of one of them alone."""
     refs, ranks = ranks_of(said)
-    ranks_by: dict[str, list[int]] = {canary.version: [], canary.incumbent: []}
+    ranks_by: dict[str, list[int]] = {ours: [], theirs: []}
     for (completion_id, _), rank in zip(refs, ranks, strict=True):
-        answer = about.get(completion_id)
-        if answer is None or answer.is_mixed or answer.version not in ranks_by:
+        if (whose := by.get(completion_id, "")) not in ranks_by:
             return None
-        ranks_by[answer.version].append(rank)
-    ours, theirs = ranks_by[canary.version], ranks_by[canary.incumbent]
-    pairs = [(1.0 if a < b else 0.5 if a == b else 0.0) for a in ours for b in theirs]
-    return sum(pairs) / len(pairs) if pairs else None
+        ranks_by[whose].append(rank)
+    pairs = [
+        (1.0 if a < b else 0.5 if a == b else 0.0) for a in ranks_by[ours] for b in ranks_by[theirs]
+    ]
+    return sum(pairs) / len(pairs) if pairs and ours != theirs else None
 
 
 def _take_thumb(
@@ -154,7 +160,7 @@ def _completion(client: redis.Redis, completion_id: str) -> Completion | None:
     return found if isinstance(found, Completion) else None
 
 
-def _speaks(client: redis.Redis, said: Feedback) -> bool:
+def speaks(client: redis.Redis, said: Feedback) -> bool:
     """Labelers count once they have passed their screening, as in training."""
     if said.source != "labeler":
         return True

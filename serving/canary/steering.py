@@ -10,7 +10,7 @@ from serving.canary import shown
 from serving.canary.state import NOT_GATED, Canary, Ended, Limits, Outcome
 from serving.canary.store import check_share, find
 from serving.canary.watch import judge, so_far
-from serving.registry import PRODUCTION, Live, PolicyRecord
+from serving.registry import PRODUCTION, Live, PolicyRecord, check_there
 
 if TYPE_CHECKING:
     from serving.gateway import Gateway
@@ -34,6 +34,7 @@ async def begin(
     check_share(share)
     live = await asyncio.to_thread(gateway.registry.snapshot)
     record = await asyncio.to_thread(gateway.registry.get, version)
+    check_there(record)
     check_fit(record, live)
     check_gated(record, live, override=override, digest=digest)
     await gateway.fleet.load_everywhere(record)

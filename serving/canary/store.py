@@ -33,14 +33,16 @@ from serving.registry import CANARY, PRODUCTION, Live, PolicyRecord
 
 LEASE_S = 10
 
-# KEYS: canary, canaries, aliases, channel, audits due. ARGV: canary, its id, version, production expected,
-# audit's id, audit. Returns {"begun"}, {"running", canary}, {"ended", record} or {"moved"}.
+# KEYS: canary, canaries, aliases, channel, audits due, policies. ARGV: canary, its id, version, production expected,
+# audit's id, audit. Returns {"begun"}, {"running", canary}, {"ended", record}, {"moved"} or {"removed"}.
 _BEGIN = """
 local ended = redis.call('HGET', KEYS[2], ARGV[2])
 if ended then return {'ended', ended} end
 local running = redis.call('GET', KEYS[1])
 if running then return {'running', running} end
 if redis.call('HGET', KEYS[3], 'production') ~= ARGV[4] then return {'moved'} end
+local record = redis.call('HGET', KEYS[6], ARGV[3])
+if record and type(cjson.decode(record).removed) == 'number' then return {'removed'} end
 redis.call('SET', KEYS[1], ARGV[1])
 redis.call('HSET', KEYS[3], 'canary', ARGV[3])
 redis.call('HSET', KEYS[5], ARGV[5], ARGV[6])
@@ -159,12 +161,17 @@ class Canaries:
             since={kind: self._last_entry(kind) for kind in (Completion.kind, Feedback.kind)},
         )
         change = _audit(canary, "begin", actor, reason, override=override)
-        names = (keys.CANARY, keys.CANARIES, keys.ALIASES, keys.LIVE_CHANNEL, keys.AUDITS_DUE)
+        names = (
+            *(keys.CANARY, keys.CANARIES, keys.ALIASES, keys.LIVE_CHANNEL, keys.AUDITS_DUE),
+            keys.POLICIES,
+        )
         answer, *found = self._eval(
             _BEGIN, names, dump(canary), canary.id, record.version, incumbent.version, *change
         )
         if answer == b"moved":
             raise Conflict("another version went into production just now; look, and try again")
+        if answer == b"removed":
+            raise Conflict(f"the weights of {record.version} were removed, for it is old")
         if answer == b"ended":
             return load_ended(found[0]).canary
         if answer == b"running":

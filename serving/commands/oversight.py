@@ -77,7 +77,7 @@ def _status_lines(state: dict[str, Any]) -> list[tuple[str, str]]:
     counts = state["engines"]
     lines.append(("engines", f"{counts['reachable']} of {counts['all']} answer"))
     if (learning := state["learning"]) is not None:
-        doing = "paused" if learning["paused"] else learning["active"] or "waiting"
+        doing = "paused" if learning["paused"] else learning["active"] or _waiting(learning)
         lines.append(("learning", f"{doing}, {learning['new_judgements']} new judgements"))
     if (gate := state["gate"]) is not None:
         failed = ", ".join(gate["failed_checks"])
@@ -88,6 +88,10 @@ def _status_lines(state: dict[str, Any]) -> list[tuple[str, str]]:
         hour = backlog["hours"][-2]["judgements"]
         lines.append(("labeling", f"{waiting}; {hour} judgements in the last full hour"))
     return lines + [("needs a look", trouble) for trouble in state["troubles"]]
+
+
+def _waiting(learning: dict[str, Any]) -> str:
+    return f"waiting for the canary {learning['waits_for']}" if learning["waits_for"] else "waiting"
 
 
 def _named(version: dict[str, Any] | None) -> str:

@@ -51,6 +51,7 @@ def list_(data: DataDir = Path(".hone"), as_json: AsJson = False) -> None:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created))
         typer.echo(
             f"{version}  {made}  {record.kind:8} {record.digest[:8]}  {', '.join(_aliases_of(live, version))}"
+            + ("weights removed" if record.removed is not None else "")
         )
 
 

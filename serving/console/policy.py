@@ -57,7 +57,8 @@ def _one(gateway: Gateway, version: str, *, with_texts: bool) -> dict[str, Any]:
 
 def checks(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows of the gate's table; those with an interval have it as a drawing as well."""
-    return [{**check, "bar": _bar(check)} for check in report.get("checks", ())]
+    named = {"note": "", "evidence": ""}  # a report of an older hone has neither
+    return [{**named, **check, "bar": _bar(check)} for check in report.get("checks", ())]
 
 
 def samples(report: Mapping[str, Any]) -> list[dict[str, Any]]:

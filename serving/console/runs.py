@@ -11,7 +11,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from serving.console import curves
+from serving.console import curves, policy
 from serving.console.screens import Screen, show
 from serving.console.sessions import Operators
 from serving.gateway import Gateway
@@ -103,6 +103,7 @@ def _one(gateway: Gateway, round_id: str, log_of: str, *, with_texts: bool) -> d
         "steps": steps,
         "progress": rounds.progress(state),
         "plan": files.plan(round_id) or {},
+        "checks": policy.checks(files.report(round_id, "gate") or {}),
         "curves": curves.chosen(files.curves(round_id)),
         "log_of": chosen,
         # A step's log may quote what people wrote.

@@ -137,6 +137,7 @@ def _gate(checks: Sequence[Mapping[str, Any]], override: Mapping[str, Any] | Non
         low, high = check.get("interval") or (None, None)
         interval = f"{_number(low)} to {_number(high)}" if low is not None else ""
         verdict = "passed" if check.get("passed") else "**failed**"
+        verdict += f": {check['note']}" if check.get("note") else ""
         figures = f"{_number(check.get('value'))} | {interval} | {_number(check.get('limit'))}"
         yield f"| {check.get('name')} | {figures} | {verdict} |"
     if override is not None:

@@ -88,7 +88,8 @@ def _look(record: Record, data_dir: Path, *, verify: bool) -> tuple[_Found, Mani
     except Refused as error:
         return [("incomplete", error.message)], None
     found = list(_differences(record, manifest))
-    if verify:
+    is_removed = isinstance(record, PolicyRecord) and record.removed is not None
+    if verify and not is_removed:
         try:
             check_files(folder, manifest)
         except Refused as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,19 @@ def report(files: RoundFiles, round_id: str, *, with_texts: bool) -> dict[str, A
     if found is None or with_texts:
         return found
     return {name: value for name, value in found.items() if name not in _TEXTS}
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Each check of a report in a line, and the file in the round's folder that its figure is from."""
+    for check in found.get("checks", []):
+        value, interval = check.get("value"), check.get("interval")
+        said = "not measured" if value is None else f"{value:.4g}"
+        if value is not None and interval and None not in interval:
+            said += f" ({interval[0]:.4g} to {interval[1]:.4g})"
+        words = ("passed" if check["passed"] else "failed", check["name"], said)
+        line = f"{words[0]:7} {words[1]:30} {words[2]:32} limit {check['limit']:<8.4g} "
+        line += check.get("evidence", "")
+        yield line.rstrip() + (f"  {check['note']}" if check.get("note") else "")
 
 
 def verdict(files: RoundFiles, round_id: str) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ import orjson
 import redis
 
 from feedback import keys
+from serving.canary import state
 
 if TYPE_CHECKING:
     from serving.gateway import Gateway
@@ -39,13 +40,15 @@ def set_resumed(client: redis.Redis) -> None:
 
 
 def read(client: redis.Redis) -> dict[str, Any]:
-    """`paused` says who did it, why and since when; None while rounds start."""
+    """`paused` says who did it, why and since when; None while rounds start. `waits_for` is the canary that people
+    decide about before a round of the policy starts by itself."""
     pipe = client.pipeline(transaction=False)
     pipe.get(keys.LEARNING_PAUSED)
     pipe.hgetall(keys.JUDGEMENTS_COUNTED)
     pipe.get(keys.ROUND_ACTIVE)
     pipe.get(keys.ROUND_REQUESTED)
-    paused, counted, active, requested = pipe.execute()
+    pipe.get(keys.CANARY)
+    paused, counted, active, requested, canary = pipe.execute()
     return {
         "object": "learning",
         "paused": _paused(paused),
@@ -53,6 +56,7 @@ def read(client: redis.Redis) -> dict[str, Any]:
         "starts_at": int(counted[b"wanted"]) if b"wanted" in counted else None,
         "active": active.decode() if active else None,
         "requested": orjson.loads(requested) if requested else None,
+        "waits_for": state.load(canary).version if canary else None,
     }
 
 

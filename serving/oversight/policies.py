@@ -25,6 +25,7 @@ _SHOWN = (
     "parent",
     "round_id",
     "created",
+    "removed",
 )  # no path: nobody's business
 
 

@@ -119,6 +119,7 @@ class Learning(BaseModel):
     starts_at: int | None
     active: str | None
     requested: dict[str, Any] | None
+    waits_for: str | None
 
 
 class RoundState(BaseModel):
@@ -144,6 +145,7 @@ class RoundRequested(BaseModel):
     reason: str
     by: str
     requested: float
+    supersedes: str | None
 
 
 class RoundShown(RoundState):

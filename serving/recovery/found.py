@@ -12,7 +12,7 @@ from typing import Any, Literal
 from feedback.errors import Refused
 from moderation import manifest as moderation_manifest
 from moderation.versions import ModerationRecord
-from serving import artifact
+from serving import artifact, retired
 from serving.lineage import deployments, round_facts
 from serving.lineage.deployments import Change
 from serving.lineage.versions import Manifest, Record, check_files
@@ -106,7 +106,8 @@ def _texts(data_dir: Path) -> Iterator[str]:
 
 
 def _policy(folder: Path, data_dir: Path) -> Found:
-    manifest, problem = _whole(folder, artifact.read_manifest)
+    removed = retired.since(folder)
+    manifest, problem = _whole(folder, artifact.read_manifest, is_removed=removed is not None)
     if manifest is None:
         return Found(version=folder.name, record=None, problem=problem)
     assert isinstance(manifest, artifact.Manifest)
@@ -122,8 +123,10 @@ def _policy(folder: Path, data_dir: Path) -> Found:
         parent=manifest.parent,
         round_id=round_id,
         created=manifest.created,
+        removed=removed,
     )
-    return Found(version=folder.name, record=record, is_gated=is_gated)
+    # What has no weights any more must not become live, whatever its gate said.
+    return Found(version=folder.name, record=record, is_gated=is_gated and removed is None)
 
 
 def _classifier(folder: Path, data_dir: Path) -> Found:
@@ -145,11 +148,15 @@ def _classifier(folder: Path, data_dir: Path) -> Found:
     return Found(version=folder.name, record=record, is_gated=True)
 
 
-def _whole(folder: Path, read: Callable[[Path], Manifest]) -> tuple[Manifest | None, str | None]:
-    """Its manifest, if every file is what was published; else why not."""
+def _whole(
+    folder: Path, read: Callable[[Path], Manifest], *, is_removed: bool = False
+) -> tuple[Manifest | None, str | None]:
+    """Its manifest, if every file is what was published; else why not. Of what retention has thinned out there are
+    no weights to look at."""
     try:
         manifest = read(folder)
-        check_files(folder, manifest)
+        if not is_removed:
+            check_files(folder, manifest)
     except (Refused, OSError) as error:
         return None, error.message if isinstance(error, Refused) else str(error)
     if manifest.version != folder.name:

@@ -120,10 +120,9 @@ def _check_agrees(disk: OnDisk, now: Registered) -> None:
 
 
 def _identity(record: Record) -> dict[str, object]:
-    """All but where it lies, as this machine sees it, and when it was registered."""
-    return {
-        name: value for name, value in asdict(record).items() if name not in ("path", "created")
-    }
+    """All but where it lies, as this machine sees it, when it was registered, and whether it still has weights."""
+    apart = ("path", "created", "removed")
+    return {name: value for name, value in asdict(record).items() if name not in apart}
 
 
 def _aliases(

@@ -6,7 +6,7 @@ import pytest
 
 from feedback.quality.intervals import Estimate, mean, share
 from training.config import load_recipe
-from training.gate import Drift, Evidence, judge
+from training.gate import Drift, Evidence, Independent, judge
 from training.manner import Manner
 
 LIMITS = load_recipe("cpu-demo").gate.model_copy(
@@ -18,6 +18,7 @@ LIMITS = load_recipe("cpu-demo").gate.model_copy(
         "max_perplexity_ratio": 1.02,
         "min_length_ratio": 0.1,
         "max_length_ratio": 2.0,
+        "independent_reward": False,
     }
 )
 NAN = float("nan")
@@ -46,6 +47,7 @@ def test_a_better_candidate_passes_and_the_report_names_its_weights() -> None:
     assert report.passed
     assert report.digest == "d"
     assert all(check.passed for check in report.checks)
+    assert all(check.evidence for check in report.checks)
 
 
 @pytest.mark.parametrize(
@@ -115,3 +117,66 @@ def test_a_candidate_with_the_incumbent_s_manner_passes() -> None:
 def test_each_drift_alone_refuses(change: dict[str, object], failing: list[str]) -> None:
     report = judge(replace(GOOD, drift=replace(DRIFT, **change)), LIMITS)  # type: ignore[arg-type]
     assert [check.name for check in report.checks if not check.passed] == failing
+
+
+OPINION = Independent(
+    accuracy=estimate(0.6, 0.55, 0.65),
+    win_rate=estimate(0.65, 0.55, 0.75),
+    proxy_gap=estimate(0.15, 0.05, 0.25),
+)
+ASKED = LIMITS.model_copy(
+    update={
+        "independent_reward": True,
+        "min_independent_win_rate": 0.5,
+        "max_proxy_gap": 0.3,
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "failing"),
+    [
+        ({}, []),
+        ({"accuracy": estimate(0.53, 0.49, 0.57)}, ["independent_accuracy"]),
+        ({"accuracy": estimate(NAN, 0.0, 1.0)}, ["independent_accuracy"]),
+        ({"win_rate": estimate(0.55, 0.45, 0.65)}, ["independent_win_rate"]),
+        ({"win_rate": estimate(NAN, 0.0, 1.0)}, ["independent_win_rate"]),
+        ({"proxy_gap": estimate(0.25, 0.15, 0.35)}, ["proxy_gap"]),
+        ({"proxy_gap": mean([])}, ["proxy_gap"]),
+    ],
+)
+def test_a_second_judge_who_disagrees_refuses(
+    change: dict[str, object], failing: list[str]
+) -> None:
+    report = judge(replace(GOOD, independent=replace(OPINION, **change)), ASKED)  # type: ignore[arg-type]
+    assert [check.name for check in report.checks if not check.passed] == failing
+    assert report.passed == (not failing)
+
+
+def test_a_second_judge_that_was_asked_for_and_is_missing_refuses() -> None:
+    report = judge(GOOD, ASKED)
+    assert not report.passed
+    failed = [check for check in report.checks if not check.passed]
+    assert {check.note for check in failed} == {"nobody measured it"}
+    assert all(check.evidence for check in report.checks)
+    assert judge(GOOD, LIMITS).passed
+
+
+@pytest.mark.parametrize(
+    ("people", "passes"),
+    [
+        (None, True),
+        (estimate(0.3, 0.1, 0.55), True),
+        (estimate(0.3, 0.1, 0.49), False),
+        (estimate(NAN, 0.0, 1.0), False),
+        (estimate(0.9, 0.8, 1.0), True),
+    ],
+)
+def test_people_who_clearly_prefer_the_incumbent_refuse(
+    people: Estimate | None, passes: bool
+) -> None:
+    limits = LIMITS.model_copy(update={"min_people_win_rate": 0.5})
+    report = judge(replace(GOOD, people=people), limits)
+    (check,) = (check for check in report.checks if check.name == "people_win_rate")
+    assert report.passed == check.passed == passes
+    assert (check.note == "no judgements yet") == (people is None)

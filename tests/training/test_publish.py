@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from feedback import keys
 from feedback.connection import connect
 from feedback.errors import Conflict, Refused, Unavailable
 from feedback.settings import FeedbackSettings
@@ -221,3 +222,68 @@ def test_what_was_published_has_a_card_and_comes_back_from_its_folder_when_redis
     policies = {**after.policies, BASE: base_again}
     assert replace(after, policies=policies, production_since=since) == before
     assert registry.next_version() == "policy-0003"
+
+
+@pytest.fixture
+def publisher(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """What a publisher finds: its lease, an empty registry, a data folder."""
+    monkeypatch.setenv("HONE_FEEDBACK_REDIS_URL", redis_url)
+    monkeypatch.setenv("HONE_SERVING_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("HONE_SERVING_ENGINE_TOKEN", "t" * 16)
+    client = connect(redis_url)
+    lease = Lease.acquire(client)
+    assert lease is not None
+    monkeypatch.setenv(FENCE, lease.token)
+    found = Registry(client)
+    found.ensure_base("/base", "b")
+    return found
+
+
+def told(folder: Path, **changes: object) -> None:
+    """The gate's report says something else."""
+    path = folder / "gate" / "report.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"passed": False}, "the gate refused"),
+        ({"digest": "0" * 64}, "the gate judged digest 0000"),
+    ],
+)
+def test_what_the_gate_did_not_pass_gets_neither_a_name_nor_a_record(
+    changes: dict[str, object], why: str, publisher: Registry, tmp_path: Path
+) -> None:
+    folder = passed_round(tmp_path, 1, parent=BASE)
+    told(folder, **changes)
+    with pytest.raises(Refused, match=why):
+        publish.run(folder)
+    assert not list((tmp_path / "policies").glob("policy-*"))
+    assert set(publisher.policies()) == {BASE}
+    assert publisher.aliases() == {"production": BASE}
+
+
+def test_a_folder_that_has_its_name_is_checked_again_before_it_is_registered(
+    publisher: Registry, tmp_path: Path
+) -> None:
+    """Its publisher died in between, and the gate has spoken anew."""
+    folder = passed_round(tmp_path, 1, parent=BASE)
+    publish.run(folder)
+    publisher._redis.hdel(keys.POLICIES, "policy-0001")
+    told(folder, passed=False)
+    with pytest.raises(Refused, match="the gate refused"):
+        publish.run(folder)
+    assert set(publisher.policies()) == {BASE}
+
+
+def test_what_an_operator_took_is_published_whatever_the_gate_said(
+    publisher: Registry, tmp_path: Path
+) -> None:
+    folder = passed_round(tmp_path, 1, parent=BASE)
+    told(folder, passed=False)
+    digest = json.loads((folder / "gate" / "report.json").read_text())["digest"]
+    said = {"digest": digest, "actor": "op", "reason": "a test", "created": 1.0}
+    (folder / "gate" / "override.json").write_text(json.dumps(said))
+    assert publish.run(folder)["version"] == "policy-0001"
+    assert publisher.aliases()["production"] == "policy-0001"

@@ -203,6 +203,32 @@ def test_only_a_round_that_ended_badly_goes_on_and_only_one_at_a_time(rounds: Ro
     assert "ended" not in rounds.state(failed)
 
 
+def test_a_cancelled_round_goes_on_where_it_was_and_can_be_cancelled_again(rounds: Rounds) -> None:
+    """Nothing of it is live, so that its retry is no publication."""
+    round_id = rounds.start(reason="test")
+    rounds.begin_step(round_id, "ppo", token="")
+    for _ in range(2):
+        round_decisions.cancel(rounds.redis, round_id)
+        end(rounds, round_id, round_states.CANCELLED_NOW)
+        round_decisions.retry(rounds.redis, round_id, actor="op")
+        state = rounds.state(round_id)
+        assert (state["status"], state["step"]) == (round_states.RUNNING, "ppo")
+
+
+def test_a_worker_whose_lease_ran_out_neither_goes_on_nor_publishes(rounds: Rounds) -> None:
+    round_id = rounds.start(reason="test")
+    late = Lease.acquire(rounds.redis)
+    assert late is not None
+    rounds.redis.delete(keys.ROUND_LEASE)
+    mine = Lease.acquire(rounds.redis)
+    assert mine is not None
+    for step in ("reward", "publish"):
+        refused = rounds.begin_step(round_id, step, token=late.token)
+        assert (refused.is_done, refused.because) == (False, "lease")
+        assert rounds.state(round_id)["step"] == "snapshot"
+    assert rounds.begin_step(round_id, "reward", token=mine.token).is_done
+
+
 def test_a_retried_round_is_worked_on_with_the_recipe_that_lies_in_its_folder(
     rounds: Rounds,
 ) -> None:

@@ -17,6 +17,7 @@ QUIET: dict[str, Any] = {
     "schedule_s": 0,
     "new_corrections": 0,
     "min_new_corrections": 100,
+    "canary": None,
 }
 
 
@@ -59,3 +60,20 @@ def test_corrections_start_a_round_of_moderation_and_judgements_come_first() -> 
     assert decide(**(QUIET | many)).kind == "moderation"
     assert decide(**(QUIET | many | {"new_judgements": 64})).kind == "policy"
     assert decide(**(QUIET | {"request": b'{"kind": "moderation"}'})).kind == "moderation"
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"new_judgements": 64}, None),
+        ({"schedule_s": 100, "new_judgements": 64}, None),
+        ({"request": b"{}"}, "policy"),
+        ({"new_corrections": 100, "new_judgements": 64}, "moderation"),
+    ],
+)
+def test_while_a_canary_is_undecided_only_a_person_begins_a_round_of_the_policy(
+    changes: dict[str, Any], kind: str | None
+) -> None:
+    found = decide(**(QUIET | changes | {"canary": "policy-0007"}))
+    assert (found.kind if found.start else None) == kind
+    assert ("policy-0007 is a canary" in found.reason) == (kind == "policy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -12,7 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -113,11 +116,16 @@ def test_a_reward_model_killed_half_way_is_finished_by_the_next_process(round_di
 
 
 def test_ppo_is_killed_and_goes_on_and_the_gate_judges_what_it_made(
-    round_dir: Path, engine: TorchEngine, moderation: FakeModeration
+    round_dir: Path, engine: TorchEngine, moderation: FakeModeration, redis_url: str
 ) -> None:
     plan = json.loads((round_dir / "round.json").read_text())
     (round_dir / "round.json").write_text(json.dumps(plan | {"engine_urls": [engine.url]}))
-    environment = {"HONE_SERVING_MODERATION_URL": moderation.url}
+    recipe = Path(plan["recipe"])
+    recipe.write_text(recipe.read_text().replace("reward = false", "reward = true"))
+    environment = {
+        "HONE_SERVING_MODERATION_URL": moderation.url,
+        "HONE_FEEDBACK_REDIS_URL": redis_url,
+    }
     assert finish(start("reward", round_dir)) == 0
 
     kill_after(start("ppo", round_dir, **environment), round_dir, step="ppo", iteration=0)
@@ -144,10 +152,60 @@ def test_ppo_is_killed_and_goes_on_and_the_gate_judges_what_it_made(
         checks["kl_incumbent_nats"]["value"] == checks["kl_nats"]["value"]
     )  # the base answers now
     assert set(engine.loaded) == {"policy-0000"}
+    check_figures_again(round_dir, {name: check["value"] for name, check in checks.items()})
+    for check in checks.values():
+        assert (round_dir / check["evidence"]).is_file(), check
+
+
+def check_figures_again(round_dir: Path, figures: dict[str, float]) -> None:
+    """What the gate was told follows from the files that its checks name."""
+    rows = read_rows(round_dir / "gate" / "answers.jsonl")
+    assert len(rows) == 2 * TINY.gate.samples_per_prompt * (
+        TINY.gate.num_prompts + len(INSTRUCTIONS) * TINY.gate.instructed_prompts
+    )
+    ours, theirs = (
+        [r for r in rows if (r["policy"], r["instruction"]) == (policy, "plain")]
+        for policy in ("candidate", "incumbent")
+    )
+
+    def won(column: str) -> float:
+        pairs = [(a, b) for a in ours for b in theirs if a["prompt_id"] == b["prompt_id"]]
+        wins = [(a[column] > b[column]) + 0.5 * (a[column] == b[column]) for a, b in pairs]
+        return sum(wins) / len(wins)
+
+    assert figures["win_rate"] == pytest.approx(won("score"))
+    assert figures["independent_win_rate"] == pytest.approx(won("independent_score"))
+    assert figures["proxy_gap"] == pytest.approx(won("score") - won("independent_score"))
+    kl = [row["policy_nats"] - row["reference_nats"] for row in ours]
+    assert figures["kl_nats"] == pytest.approx(sum(kl) / len(kl))
+    texts = read_rows(round_dir / "gate" / "pretraining.jsonl")
+    nats = sum(row["candidate_nats"] - row["reference_nats"] for row in texts)
+    ratio = math.exp(nats / sum(row["tokens"] for row in texts))
+    assert figures["perplexity_ratio"] == pytest.approx(ratio)
+    for name, path in (
+        ("reward_accuracy", "reward/heldout.jsonl"),
+        ("independent_accuracy", "independent/judged.jsonl"),
+    ):
+        judged = read_rows(round_dir / path)
+        assert figures[name] == pytest.approx(share_right(judged))
+
+
+def share_right(judged: list[dict[str, Any]]) -> float:
+    right = [
+        (row["scores"][a] > row["scores"][b]) + 0.5 * (row["scores"][a] == row["scores"][b])
+        for row in judged
+        for a, b in permutations(range(len(row["ranks"])), 2)
+        if row["ranks"][a] < row["ranks"][b]
+    ]
+    return sum(right) / len(right)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_full_weights_train_in_two_processes_and_the_gate_judges_a_whole_model(
-    round_dir: Path, tiny_folder: Path, moderation: FakeModeration
+    round_dir: Path, tiny_folder: Path, moderation: FakeModeration, redis_url: str
 ) -> None:
     plan = json.loads((round_dir / "round.json").read_text())
     recipe = Path(plan["recipe"])
@@ -156,6 +214,7 @@ def test_full_weights_train_in_two_processes_and_the_gate_judges_a_whole_model(
     engine.start()
     environment = {
         "HONE_SERVING_MODERATION_URL": moderation.url,
+        "HONE_FEEDBACK_REDIS_URL": redis_url,
         "HONE_TRAINING_ROLLOUT_ENGINE_URLS": json.dumps([engine.url]),
     }
     try:

@@ -19,7 +19,7 @@ from feedback.errors import NotFound
 from feedback.formats.records import read
 from feedback.quality.intervals import Estimate
 from feedback.snapshots.files import sha256_of
-from training import evidence, models, reward
+from training import models, reward
 from training.batches import Group
 from training.config import read_reward_recipe
 from training.evaluation.answering import Said
@@ -28,6 +28,7 @@ from training.models import REWARD
 from training.rounds import is_done, read_plan
 from training.settings import TrainingSettings
 from training.texts import Texts
+from training.wins import win_rate
 
 
 class RewardJudge:
@@ -56,7 +57,7 @@ class RewardJudge:
 
     def win_rate(self, ours: Sequence[Group], theirs: Sequence[Group]) -> Estimate:
         """Share of (our, their) answers to a prompt that ours wins; a tie is half. What a gate asks."""
-        return evidence.win_rate(self.score(ours), self.score(theirs))
+        return win_rate(self.score(ours), self.score(theirs))
 
     def group(self, question: str, answers: Sequence[Said]) -> Group:
         """A question with its sampled answers, in this model's tokens."""
@@ -92,8 +93,7 @@ def measure(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) 
     """Scores of our and of the baseline's answers, by prompt."""
     return {
         "preference/win_rate": [
-            evidence.win_rate([mine], [other]).value
-            for mine, other in zip(ours, theirs, strict=True)
+            win_rate([mine], [other]).value for mine, other in zip(ours, theirs, strict=True)
         ],
         "preference/score": [sum(mine) / len(mine) for mine in ours],
     }

@@ -51,7 +51,7 @@ def run(work: Work) -> dict[str, Any]:
     theirs = Classifier(encoder, heads=incumbent_heads(work.plan))
     _, said = labels.read(work)
     data = work.settings.moderation_data
-    evidence, by_category = measure(
+    evidence, by_category, rows = measure(
         ours, theirs, said=said, labelled=_apart(own_texts() + labels.base(data)), digest=digest
     )
     verdict = judge(evidence, Limits())
@@ -61,6 +61,7 @@ def run(work: Work) -> dict[str, Any]:
         "areas": by_category,
     }
     work.check_mine()
+    files.write_lines(folder / "texts.jsonl", rows)
     files.write_text(report_file, json.dumps(report, indent=1))
     return report
 
@@ -72,11 +73,16 @@ def measure(
     said: Sequence[Row],
     labelled: Sequence[Row],
     digest: str,
-) -> tuple[ModerationEvidence, dict[str, Any]]:
-    """The evidence, and both classifiers' areas by category. `said`: held out; `labelled`: apart from
-    every fit."""
-    texts = [row.text for row in [*said, *labelled]]
+) -> tuple[ModerationEvidence, dict[str, Any], list[dict[str, Any]]]:
+    """The evidence, both classifiers' areas by category, and each text with its scores. `said`: held out;
+    `labelled`: apart from every fit."""
+    judged = [*said, *labelled]
+    texts = [row.text for row in judged]
     scores, before = ours.score_many(texts), theirs.score_many(texts)
+    rows = [
+        asdict(row) | {"candidate": one, "incumbent": other}
+        for row, one, other in zip(judged, scores, before, strict=True)
+    ]
     num = len(said)
     losses = [
         _loss(row, one) - _loss(row, other)
@@ -100,7 +106,7 @@ def measure(
         benign_flagged_change=_flagged(scores, benign) - _flagged(before, benign),
         area_drop=max(drops, default=math.nan),
     )
-    return evidence, by_category
+    return evidence, by_category, rows
 
 
 def _apart(labelled: Sequence[Row]) -> list[Row]:

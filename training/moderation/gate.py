@@ -3,7 +3,7 @@ policies. The answer is no unless every check says yes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from feedback.quality.intervals import Estimate
 from training.gate import GateReport, all_passed, at_least, at_most, below
@@ -45,4 +45,5 @@ def judge(evidence: ModerationEvidence, limits: Limits) -> GateReport:
         ),
         at_most("area_drop", evidence.area_drop, limits.max_area_drop),
     ]
-    return GateReport(digest=evidence.digest, passed=all_passed(checks), checks=checks)
+    named = [replace(check, evidence="gate/texts.jsonl") for check in checks]
+    return GateReport(digest=evidence.digest, passed=all_passed(checks), checks=named)

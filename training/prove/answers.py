@@ -12,6 +12,7 @@ from feedback.quality.intervals import Estimate
 from serving.registry import BASE
 from training import contest, evidence, ppo, reward
 from training.demo_people import gold
+from training.divergence import from_reference
 from training.job import Job
 from training.rollouts import EngineRollouts, Rollout
 from training.texts import Texts
@@ -71,4 +72,4 @@ def measure(
             scores=reward.score_groups(model, groups, readout=job.recipe.reward.readout),
         )
 
-    return judged(reference), judged(ours), evidence.kl_nats(model, ours)
+    return judged(reference), judged(ours), from_reference(model, ours)

@@ -234,7 +234,7 @@ def figures(found: Found) -> dict[str, Any]:
             for name, outcome in found.outcomes.items()
         ],
         "gate": [
-            {"candidate": name, **{c.name: c.value for c in outcome.verdict.checks}}
+            {"candidate": name, **{c.name: c.value for c in outcome.verdict.checks if not c.note}}
             for name, outcome in found.outcomes.items()
         ],
         "groups": [

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from feedback.quality.intervals import Estimate
-from training import evidence, reward
+from training import reward
 from training.config import GateRecipe, PPORecipe, Readout, load_recipe
 from training.data import Prompt
+from training.divergence import from_reference
 from training.gate import Evidence, GateReport, judge
 from training.learner import Learner, pretraining_losses
 from training.models import POLICY, REFERENCE, REWARD, VALUE, Models
@@ -25,6 +26,7 @@ from training.prove.people import LENGTH, Opinion
 from training.prove.sampling import PolicySampler, draw
 from training.rollouts import Rollout
 from training.trainer import Trainer
+from training.wins import win_rate
 
 READOUT: Readout = "last"
 _NUM_TEXTS, _TEXT_LENGTH = 4096, 8  # pretraining; tokens behind a text's first
@@ -155,7 +157,7 @@ def look(model: Models, prompts: Sequence[Prompt], *, gold: Opinion, iteration: 
     scores = reward.score_groups(model, [r.group for r in rollouts], readout=READOUT)
     return Point(
         iteration=iteration,
-        kl=evidence.kl_nats(model, rollouts).value,
+        kl=from_reference(model, rollouts).value,
         proxy=torch.tensor(scores).mean().item(),
         gold=_gold_scores(rollouts, gold=gold).mean().item(),
     )
@@ -180,8 +182,8 @@ def gather(
     return Evidence(
         digest="candidate",
         reward_accuracy=accuracy,
-        win_rate=evidence.win_rate(mine, theirs),
-        kl_nats=evidence.kl_nats(model, ours),
+        win_rate=win_rate(mine, theirs),
+        kl_nats=from_reference(model, ours),
         flagged_candidate=0.0,
         flagged_incumbent=0.0,
         loss_candidate=candidate,

@@ -98,6 +98,15 @@ def test_every_screen_is_whole_without_scripts_and_names_where_one_is(
         assert shown.headers["cache-control"] == "no-store"
 
 
+def test_each_check_of_a_gate_names_the_file_it_is_from(
+    page: httpx2.Client, made: Invented
+) -> None:
+    for path in (f"policies/{made.versions[-1]}", f"runs/{made.refused}"):
+        text = page.get(f"/console/{path}").text
+        assert text.count("<code>gate/answers.jsonl</code>") == 7, path
+        assert "Win rate" in text
+
+
 def test_every_screen_is_there_before_anything_happened(page: httpx2.Client) -> None:
     for name in ("", "/policies", "/canary", "/rewards", "/runs", "/engines", "/audit"):
         shown = page.get(f"/console{name}")

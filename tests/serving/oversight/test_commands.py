@@ -65,3 +65,14 @@ def test_a_pause_on_the_command_line_is_in_the_audit_log(gateway: Running, hone:
     older = run(hone, "audit", "--before", page["data"][0]["entry"])
     assert "learning.pause" in older
     assert "learning.resume" not in older
+
+
+def test_a_round_is_shown_with_every_check_of_its_gate(
+    gateway: Running, hone: CliRunner, tmp_path: Path
+) -> None:
+    made = invented_rounds.write(gateway.redis, tmp_path, num_versions=6)
+    told = run(hone, "rounds", "show", made.refused, "--data", str(tmp_path)).splitlines()
+    (line,) = (line for line in told if " win_rate " in line)
+    assert line.startswith("failed ")
+    assert line.endswith("gate/answers.jsonl")
+    assert sum("gate/answers.jsonl" in line for line in told) == 7

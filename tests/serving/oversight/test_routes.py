@@ -15,7 +15,9 @@ from feedback.events import Audit
 from serving import auth
 from serving.bench import invented_rounds
 from serving.bench.invented_rounds import Invented
+from serving.canary.store import Canaries
 from serving.oversight import learning
+from serving.registry import Registry
 from tests.serving.conftest import Running
 from tests.serving.playground.test_pages import ask as chat
 from tests.serving.playground.test_pages import judge, session, token_of
@@ -110,6 +112,22 @@ def test_rounds_come_in_pages_and_one_shows_its_steps(gateway: Running, made: In
     assert curves["ppo"]["objective/kl"][0][0] == 0
     assert call(gateway, "GET", "/admin/rounds/round-9999").status_code == 404
     assert call(gateway, "GET", f"/admin/rounds/{made.active}/logs/x").status_code == 404
+
+
+def test_while_a_canary_is_undecided_learning_waits_and_a_request_says_what_it_supersedes(
+    gateway: Running, made: Invented
+) -> None:
+    assert call(gateway, "GET", "/admin/learning").json()["waits_for"] is None
+    asked = call(gateway, "POST", "/admin/rounds", {"reason": "try"}).json()
+    assert asked["supersedes"] is None
+    registry, version = Registry(gateway.redis), made.versions[-2]
+    Canaries(gateway.redis).begin(
+        registry.get(version), live=registry.snapshot(), share=0.1, actor="x", reason="y"
+    )
+    assert call(gateway, "GET", "/admin/learning").json()["waits_for"] == version
+    for kind, supersedes in (("policy", version), ("moderation", None)):
+        asked = call(gateway, "POST", "/admin/rounds", {"reason": "try", "kind": kind}).json()
+        assert asked["supersedes"] == supersedes
 
 
 def test_only_the_round_under_way_is_cancelled(gateway: Running, made: Invented) -> None:

@@ -90,6 +90,11 @@ def test_corrections_become_a_version_that_serves_and_can_be_rolled_back(
     assert (record.digest, record.parent, record.round_id) == (manifest.digest, ON_BOARD, round_id)
     report = json.loads((tmp_path / "rounds" / round_id / "gate" / "report.json").read_text())
     assert report["digest"] == record.digest  # what was judged is what serves
+    files = {check["evidence"] for check in report["checks"]}
+    (texts,) = (tmp_path / "rounds" / round_id / name for name in files)
+    assert {"text", "labels", "candidate", "incumbent"} <= json.loads(
+        texts.read_text().splitlines()[0]
+    ).keys()
 
     # Each part of publishing looks before it works: once more changes nothing.
     publish.run(Work.open(tmp_path / "rounds" / round_id))
