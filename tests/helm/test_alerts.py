@@ -217,7 +217,7 @@ def test_a_section_says_what_to_look_at_and_what_to_do() -> None:
         assert not rest.strip() or "- Do" in rest or "```bash" in rest, name
 
 
-@pytest.mark.parametrize("page", ["RUNBOOKS.md"])
+@pytest.mark.parametrize("page", ["RUNBOOKS.md", "OPERATIONS.md"])
 def test_every_hone_command_of_a_page_exists_with_its_options(page: str) -> None:
     import typer
 
