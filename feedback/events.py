@@ -93,8 +93,8 @@ class Completion:
     for answers that others sampled."""
 
     kind: ClassVar[str] = "completions"
-    # 2: Choice.message; 3: prompt_of; 4: broken_by, first_token_ms, drawn
-    schema: ClassVar[int] = 4
+    # 2: Choice.message; 3: prompt_of; 4: broken_by, first_token_ms, drawn; 5: trace_id
+    schema: ClassVar[int] = 5
 
     id: str  # chatcmpl-… or cmpl-…
     created: float  # unix seconds
@@ -119,6 +119,7 @@ class Completion:
     first_token_ms: float | None = None  # of a stream: from the request to its first token
     # While a canary runs, of a request for `policy`: {canary, arm, share} as serving.canary.people drew it.
     drawn: dict[str, Any] | None = None
+    trace_id: str | None = None  # of the request, where its spans were sent (OpenTelemetry), hex
 
     @property
     def is_mixed(self) -> bool:

@@ -246,6 +246,7 @@ class Exchange:
             broken_by=broken_by,
             first_token_ms=self.first_token_ms,
             drawn=asdict(self.target.drawn) if self.target.drawn is not None else None,
+            trace_id=self.span.trace_id if self.span.is_recording else None,
         )
 
     def _moderated(self) -> dict[str, Any]:

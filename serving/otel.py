@@ -36,8 +36,8 @@ class Tracing:
     """One per gateway process: makes the spans, and sends them."""
 
     def __init__(self, *, protocol: str) -> None:
-        self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(_exporter(protocol)))
+        self._provider = TracerProvider(resource=resource("hone-gateway"), shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter(protocol)))
         self._tracer = self._provider.get_tracer("hone")
         self._propagator = _propagator()
 
@@ -103,6 +103,10 @@ class Recorded(Span):
         self._outer: Token[Span] | None = None
         self._has_failed = False
 
+    @property
+    def trace_id(self) -> str:
+        return _trace_id(self._context)
+
     def child(self, name: str, *, kind: Kind) -> Span:
         return self._traces.part(name, self._context, kind=kind)
 
@@ -153,10 +157,6 @@ class Recorded(Span):
 
 class Served(Recorded):
     """A request's own."""
-
-    @property
-    def trace_id(self) -> str:
-        return _trace_id(self._context)
 
     def answered(self, status: int) -> None:
         self._answered(status, faults_from=500)  # below it is the caller's fault
@@ -217,15 +217,16 @@ def _propagator() -> TextMapPropagator:
     return TraceContextTextMapPropagator()
 
 
-def _resource() -> Resource:
-    """What the environment says of this process, under a name of ours where it says none."""
+def resource(name: str) -> Resource:
+    """What the environment says of this process; its name, where it says none."""
     found = Resource.create()
     if str(found.attributes[SERVICE_NAME]).startswith(_UNNAMED):
-        return found.merge(Resource({SERVICE_NAME: "hone-gateway"}))
+        return found.merge(Resource({SERVICE_NAME: name}))
     return found
 
 
-def _exporter(protocol: str) -> SpanExporter:
+def exporter(protocol: str) -> SpanExporter:
+    """What sends spans, as the environment says."""
     if protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
             OTLPSpanExporter as OverGrpc,

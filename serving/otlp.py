@@ -23,7 +23,21 @@ _PROTOCOLS = {  # OTEL_EXPORTER_OTLP_PROTOCOL -> the module that speaks it, and 
 
 
 def from_environment() -> Tracing | None:
-    """What makes the spans of a gateway; None where none are wanted.
+    """What makes the spans of a gateway; None where none are wanted."""
+    protocol = wanted_protocol()
+    if protocol is None:
+        return None
+    try:
+        from serving.otel import Tracing
+
+        return Tracing(protocol=protocol)
+    except ValueError as error:  # how the SDK refuses most variables that are wrong
+        log.warning("no traces are sent, for a variable of OpenTelemetry is wrong: %s", error)
+        return None
+
+
+def wanted_protocol() -> str | None:
+    """How the collector is spoken to; None where no traces are to be sent.
 
     Wanted and not possible is a warning, no error: these variables are often set for a whole machine
     or namespace, and answers matter more than traces.
@@ -33,13 +47,15 @@ def from_environment() -> Tracing | None:
     if cure := missing(os.environ):
         log.warning("no traces are sent, though an OTLP endpoint is set: %s", cure)
         return None
-    try:
-        from serving.otel import Tracing
+    return _protocol(os.environ)
 
-        return Tracing(protocol=_protocol(os.environ))
-    except ValueError as error:  # how the SDK refuses most variables that are wrong
-        log.warning("no traces are sent, for a variable of OpenTelemetry is wrong: %s", error)
-        return None
+
+def traces_url(environment: Mapping[str, str], *, protocol: str) -> str:
+    """The endpoint for traces in full, for whoever does not read these variables as the SDK does."""
+    if url := environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "").strip():
+        return url
+    url = environment["OTEL_EXPORTER_OTLP_ENDPOINT"].strip()
+    return url if protocol == "grpc" else f"{url.rstrip('/')}/v1/traces"
 
 
 def is_wanted(environment: Mapping[str, str]) -> bool:

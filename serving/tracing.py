@@ -24,6 +24,11 @@ class Span:
 
     is_recording = False
 
+    @property
+    def trace_id(self) -> str:
+        """Of the trace that it is a part of, hex; empty: none."""
+        return ""
+
     def child(self, name: str, *, kind: Kind) -> Span:
         """A part of it, begun now."""
         return self

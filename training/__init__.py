@@ -11,6 +11,7 @@ spending      what the step under way costs, and how far it is
 retention     removes what rounds of long ago need no more
 lease         one worker at a time has it
 worker        takes the lease, runs each step as a child process
+round_spans   a round as a trace, where traces are sent
 tasks         Celery: tick, run_round
 presence      a worker says in Redis that it lives
 job           what a step works on, and whether it still may

@@ -12,12 +12,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from feedback import keys
-from serving import round_states
+from serving import otlp, round_states
 from training import files
 from training.budget import OverBudget
 from training.lease import FENCE, Keeper, Lease, LeaseLost
@@ -55,8 +56,22 @@ def run(rounds: Rounds, round_id: str) -> None:
     if lease is None:
         log.info("another worker has the lease")
         return
-    with Keeper(lease) as keeper:
-        work(rounds, round_id, keeper, run_step=run_child)
+    with Keeper(lease) as keeper, _traced(rounds, round_id) as run_step:
+        work(rounds, round_id, keeper, run_step=run_step)
+
+
+@contextmanager
+def _traced(rounds: Rounds, round_id: str) -> Iterator[RunStep]:
+    """Steps as child processes, and as spans where those are wanted (serving.otlp)."""
+    protocol = otlp.wanted_protocol()
+    if protocol is None:
+        yield run_child
+        return
+    from serving.otel import exporter
+    from training.round_spans import spans_of
+
+    with spans_of(rounds, round_id, run_child, exporter(protocol)) as run_step:
+        yield run_step
 
 
 def work(rounds: Rounds, round_id: str, holder: Holder, *, run_step: RunStep) -> None:

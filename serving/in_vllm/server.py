@@ -10,10 +10,17 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from feedback.errors import Unprocessable
+from serving import otlp
 from serving.registry import BASE
 from serving.settings import ServingSettings
+
+_VLLM_TRACES_WITH = (  # both, whichever is spoken
+    "opentelemetry.exporter.otlp.proto.grpc",
+    "opentelemetry.exporter.otlp.proto.http",
+)
 
 
 def main(extra: Sequence[str] = ()) -> None:
@@ -21,7 +28,20 @@ def main(extra: Sequence[str] = ()) -> None:
     settings = ServingSettings()
     command = arguments(settings, has_gpu=shutil.which("nvidia-smi") is not None)
     os.environ.update(environment(settings))
+    if not any(word.startswith("--otlp-traces-endpoint") for word in extra):
+        command += _traces()
     os.execv(sys.executable, [*command, *extra])
+
+
+def _traces() -> list[str]:
+    """vLLM's own spans, a part of the gateway's: it is told where they go by an argument, and how by a
+    variable whose default is not the specification's."""
+    protocol = otlp.wanted_protocol()
+    if protocol is None or not all(map(find_spec, _VLLM_TRACES_WITH)):
+        return []
+    os.environ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = protocol
+    os.environ.setdefault("OTEL_SERVICE_NAME", "hone-engine")
+    return ["--otlp-traces-endpoint", otlp.traces_url(os.environ, protocol=protocol)]
 
 
 def arguments(settings: ServingSettings, *, has_gpu: bool) -> list[str]:

@@ -67,6 +67,8 @@ def _completion(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"by {facts['version']}"
     if facts["is_mixed"]:
         yield f"and {facts['version_last']}: never trained on"
+    if facts.get("trace_id"):
+        yield f"trace {facts['trace_id']}"
 
 
 def _judgement(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -35,7 +35,7 @@ from serving.lineage.said import Log, Missing
 _SHOWN = 100  # judgements about one answer that are named
 _ANSWER = (
     *("created", "tenant", "end_user", "version", "version_last", "digest", "is_imported"),
-    "prompt_of",
+    *("prompt_of", "trace_id"),
 )
 _JUDGEMENT = (
     *("created", "tenant", "form", "labeler", "source", "replaces"),

@@ -133,7 +133,9 @@ def test_a_restored_backup_has_every_event_once_and_answers_with_the_same_versio
     counts = kept(redis_server.url, archive)
     assert {one: counts[one] for one in acknowledged} == dict.fromkeys(acknowledged, 1)
     with connect(redis_server.url) as client:
-        logs.archiver(client, settings).run()  # finds what it had archived, and takes it out of Redis
+        logs.archiver(
+            client, settings
+        ).run()  # finds what it had archived, and takes it out of Redis
         live = Registry(client).snapshot()
     assert kept(redis_server.url, archive) == counts
     production = live.resolve(PRODUCTION)

@@ -27,6 +27,7 @@ class Received:
     parent: str  # empty: none
     attributes: dict[str, Any]
     events: list[str]
+    links: list[str]  # trace ids
     status: int
     start_s: float
     end_s: float
@@ -71,6 +72,7 @@ def _received(span: Span, resource: dict[str, Any]) -> Received:
         parent=span.parent_span_id.hex(),
         attributes=_attributes(span.attributes),
         events=[event.name for event in span.events],
+        links=[link.trace_id.hex() for link in span.links],
         status=span.status.code,
         start_s=span.start_time_unix_nano / 1e9,
         end_s=span.end_time_unix_nano / 1e9,

@@ -90,6 +90,13 @@ def test_an_answer_is_a_span_with_its_parts(traced: Running, collector: Collecto
     assert server.resource["service.name"] == "hone-gateway"
 
 
+def test_the_log_keeps_the_trace_of_an_answer(traced: Running, collector: Collector) -> None:
+    answer = ask(traced, store=True)
+    (server,) = collector.wait(SERVER)
+    kept = traced.run(traced.app.state.gateway.journal.get("completions", answer.id))
+    assert kept.trace_id == server.trace_id
+
+
 def test_a_text_completion_is_named_as_such(traced: Running, collector: Collector) -> None:
     traced.openai().completions.create(model="policy", prompt=f"{SECRET} tea", n=2)
     (server,) = collector.wait("POST /v1/completions")

@@ -268,3 +268,11 @@ def test_a_version_of_moderation_leads_back_to_what_it_learned_from(system: Syst
     heads.write_bytes(b"moderation-0002")
     (broken,) = system.trace(record.version, verify=True).breaks
     assert broken.what == "differs"
+
+
+def test_an_answer_says_which_trace_it_was_a_part_of(system: System) -> None:
+    traced = completion("tea", trace_id="4bf92f3577b34da6a3ce929d0e0e4736")
+    fill(system.client, traced)
+    said = told(system.trace(traced.id))
+    assert "trace 4bf92f3577b34da6a3ce929d0e0e4736" in said
+    assert "trace" not in told(system.trace(system.answer.id))
