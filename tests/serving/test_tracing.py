@@ -100,3 +100,23 @@ def test_the_doctor_says_whether_traces_are_sent() -> None:
     finding = doctor.tracing_finding({**_COLLECTOR, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"})
     assert finding.verdict == "WARN"
     assert "http/protobuf" in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("given", "url", "protocol"),
+    [
+        ({}, "http://a:4318/v1/traces", "http/protobuf"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:4318/"},
+            "http://a:4318/v1/traces",
+            "http/protobuf",
+        ),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "http://a:4318", "grpc"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://b/t"}, "http://b/t", "http/protobuf"),
+    ],
+)
+def test_where_traces_go_is_said_in_full_to_who_does_not_read_the_variables(
+    given: dict[str, str], url: str, protocol: str
+) -> None:
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:4318", **given}
+    assert otlp.traces_url(environment, protocol=protocol) == url
