@@ -40,7 +40,8 @@ def test_it_is_given_time_for_the_longest_answer(chart: Chart) -> None:
     found = chart.render({"timeouts": {"answerSeconds": 900}, "gateway": {"preStopSeconds": 20}})
     pod, env = found.pod("gateway"), found.env("gateway")
     assert env["HONE_SERVING_REQUEST_TIMEOUT_S"] == env["HONE_SERVING_SHUTDOWN_S"] == "900"
-    assert found.container("gateway")["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "20"]
+    before = found.container("gateway")["lifecycle"]["preStop"]["exec"]["command"]
+    assert before == ["sh", "-c", "kill -USR1 1 && sleep 20"]
     assert pod["terminationGracePeriodSeconds"] >= 20 + 900
 
 

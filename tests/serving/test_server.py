@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from serving.server import Server
 
 TIMEOUT_S = 2.0
+LET_GO_S = 8.0
 LARGE = 5_000_000
 GET = b"GET /%d HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -27,7 +28,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture
 def server() -> Iterator[Server]:
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off")
-    running = Server(config, read_timeout_s=TIMEOUT_S, write_timeout_s=TIMEOUT_S)
+    running = Server(config, read_timeout_s=TIMEOUT_S, write_timeout_s=TIMEOUT_S, let_go_s=LET_GO_S)
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     while not running.started:
@@ -93,3 +94,31 @@ def test_a_request_that_does_not_come_whole_is_broken_off(server: Server, begun:
         client.sendall(b" ")  # it goes on, and comes to no end
         time.sleep(TIMEOUT_S + 1.5)
         assert not is_held(server)
+
+
+def test_a_server_that_ends_closes_a_connection_behind_an_answer_and_not_under_a_request(
+    server: Server,
+) -> None:
+    with ask(server, 10) as client:
+        assert client.recv(1000).endswith(b"x" * 10)
+        server.should_exit = True
+        while server.servers[0].is_serving():
+            time.sleep(0.01)
+        client.sendall(GET % 10)
+        answer = b""
+        while part := client.recv(1000):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b"\r\nconnection: close\r\n" in answer
+    assert answer.endswith(b"x" * 10)
+
+
+def test_a_server_that_is_to_end_soon_goes_on_answering_and_has_clients_leave(
+    server: Server,
+) -> None:
+    server.let_go()
+    with ask(server, 10) as client:
+        answer = b"".join(iter(lambda: client.recv(1000), b""))
+    assert b"\r\nconnection: close\r\n" in answer
+    assert answer.endswith(b"x" * 10)
+    assert server.servers[0].is_serving()

@@ -37,8 +37,8 @@ spec:
       lifecycle:
         preStop:
           exec:
-            # Load balancers learn that it goes; meanwhile it answers.
-            command: [sleep, {{ $part.preStopSeconds | quote }}]
+            # Load balancers learn that it goes; meanwhile it answers, and closes connections behind its answers.
+            command: [sh, -c, 'kill -USR1 1 && sleep {{ $part.preStopSeconds }}']
       {{- include "hone.resources" $about | nindent 6 }}
       {{- include "hone.containerSecurity" . | nindent 6 }}
       {{- include "hone.mounts" (merge (dict "more" (list (dict "name" "outbox" "mountPath" "/outbox"))) $about) | nindent 6 }}
