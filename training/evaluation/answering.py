@@ -62,7 +62,7 @@ class Endpoint:
         self.prefix = prefix
         self.is_gateway = is_gateway
         self.num_blocked = 0  # answers that moderation kept back; they count as empty
-        self._concurrency = concurrency
+        self.concurrency = concurrency
         # An evaluation's questions are nobody's: the log does not keep them.
         self._always = {"model": model} | ({"store": False} if is_gateway else {})
 
@@ -104,9 +104,9 @@ class Endpoint:
     async def _ask_all(
         self, path: str, bodies: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any] | None]:
-        connector = aiohttp.TCPConnector(limit=self._concurrency)
+        connector = aiohttp.TCPConnector(limit=self.concurrency)
         async with aiohttp.ClientSession(timeout=_TIMEOUT, connector=connector) as session:
-            room = asyncio.Semaphore(self._concurrency)
+            room = asyncio.Semaphore(self.concurrency)
 
             async def one(body: Mapping[str, Any]) -> dict[str, Any] | None:
                 async with room:

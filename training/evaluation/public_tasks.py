@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -28,8 +29,9 @@ TEMPLATES = Path(__file__).with_name("tasks")
 _NUM_SHOTS = 5  # kept apart of each file, at most what a task's prompt shows
 _MAX_PASSAGE_CHARS = 700  # so that prompts with their examples fit a thousand tokens
 _MAX_ARTICLE_CHARS = 1200
-_CONCURRENCY = 16
+_MAX_RETRIES = 10  # lm-eval waits up to 10 s before each: an engine may be away for a minute
 _TIMEOUT_S = 3600
+_REFUSED = re.compile(r"Status code: (\d+, Response text: .*)\. Retrying")
 Row = Mapping[str, Any]
 
 
@@ -138,8 +140,8 @@ def arguments(endpoint: Endpoint, *, tasks: Path, out: Path) -> list[str]:
     model = {
         "model": endpoint.model,
         "base_url": f"{endpoint.url}/v1/completions",
-        "num_concurrent": _CONCURRENCY,
-        "max_retries": 3,
+        "num_concurrent": endpoint.concurrency,
+        "max_retries": _MAX_RETRIES,
         "tokenizer_backend": "none",  # prompts go as texts: moderation reads them
         "tokenized_requests": False,
     }
@@ -162,13 +164,14 @@ def arguments(endpoint: Endpoint, *, tasks: Path, out: Path) -> list[str]:
 
 
 def failure(log: str) -> str:
-    """Why lm-eval ended, by its log. It gives up at the first prompt that is refused three times."""
+    """Why lm-eval ended, by its log. It gives up at the first prompt that is refused so many times."""
     if BLOCKED in log:
         return (
             "moderation blocks a prompt or an answer of the public tasks, and lm-eval ends there: give the key "
             "that --key names `hone keys moderation KEY --prompt all=flag --answer all=flag`"
         )
-    return f"lm_eval: {' '.join(log.strip().splitlines()[-1:])}"
+    answered = _REFUSED.findall(log)  # what lm-eval says after it is seldom the reason
+    return f"lm_eval: {answered[-1] if answered else ' '.join(log.strip().splitlines()[-1:])}"
 
 
 def read_samples(out: Path) -> tuple[Values, list[dict[str, Any]]]:

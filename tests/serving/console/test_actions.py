@@ -19,7 +19,9 @@ def test_a_refused_round_is_overridden_for_a_reason(
     gateway: Running, page: httpx2.Client, made: Invented, tmp_path: Path
 ) -> None:
     path = f"/console/runs/{made.refused}"
-    fields = form(page.get(path).text, f"{path}/override")
+    text = page.get(path).text
+    assert "Checks of the gate" in text  # who overrides sees what
+    fields = form(text, f"{path}/override")
     busy = page.post(f"{path}/override", data={**fields, "reason": "urgent"})
     assert busy.status_code == 409
     assert f"{made.active} is under way" in busy.text

@@ -112,9 +112,12 @@ def test_what_lm_eval_logged_is_read_in_the_order_of_the_documents(tmp_path: Pat
     }  # fmt: skip
 
 
-def test_a_prompt_that_moderation_blocks_is_said_with_the_cure() -> None:
+def test_what_ends_lm_eval_is_said_as_its_server_said_it() -> None:
     said = (
         '{"error": {"code": "content_policy_violation"}}\nClientResponseError: 400, Bad Request\n'
     )
     assert "hone keys moderation KEY" in public_tasks.failure(said)
+    away = '503, Response text: {"error":{"message":"no engine can be reached at the moment"}}'
+    log = f"API request failed! Status code: {away}. Retrying...\nRuntimeError: Session is closed\n"
+    assert public_tasks.failure(log) == f"lm_eval: {away}"
     assert public_tasks.failure("Traceback\nOSError: no room\n") == "lm_eval: OSError: no room"
