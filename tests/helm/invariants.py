@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from tests.helm.chart import Object, Rendered, containers
 
 _ALLOWED_VOLUMES = {"emptyDir", "configMap", "secret", "persistentVolumeClaim", "csi"}
+_SECRET = {
+    *("HONE_SERVING_ENGINE_TOKEN", "HONE_MODERATION_BACKEND_KEY", "HF_TOKEN"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "REDISCLI_AUTH"),
+}
 _READS_NO_REDIS = {"engine", "rollout", "model"}
 
 
@@ -56,10 +60,11 @@ def _of_container(container: Object) -> Iterator[str]:
 
 def _of_volumes(pod: Object) -> Iterator[str]:
     there = {volume["name"] for volume in pod.get("volumes", [])} | _CLAIMED
+    ours = [*pod.get("initContainers", []), pod["containers"][0]]
     for volume in pod.get("volumes", []):
         if not set(volume) - {"name"} <= _ALLOWED_VOLUMES:
             yield f"volume {volume['name']} is {set(volume)}"
-    for container in containers(pod):
+    for container in ours:
         for mount in container.get("volumeMounts", []):
             if mount["name"] not in there:
                 yield f"{container['name']} mounts {mount['name']}, which is not there"
@@ -73,14 +78,13 @@ _CLAIMED = {"outbox", "cache", "data"}  # may come of a StatefulSet's claim temp
 
 def _of_secrets(component: str, pod: Object) -> Iterator[str]:
     for container in containers(pod):
-        names = [entry["name"] for entry in container.get("env", [])]
+        names = [e["name"] for e in container.get("env", []) if e["name"].startswith("HONE_")]
         if len(names) != len(set(names)):
             yield f"{container['name']} has a variable twice"
         for entry in container.get("env", []):
-            if "TOKEN" in entry["name"] or entry["name"].endswith("_KEY"):
-                if "secretKeyRef" not in entry.get("valueFrom", {}):
-                    yield f"{entry['name']} stands in the pod"
-            if component in _READS_NO_REDIS and "REDIS" in entry["name"]:
+            if entry["name"] in _SECRET and "secretKeyRef" not in entry.get("valueFrom", {}):
+                yield f"{entry['name']} stands in the pod"
+            if component in _READS_NO_REDIS and entry["name"].endswith("_REDIS_URL"):
                 yield f"reads {entry['name']}"
 
 

@@ -111,6 +111,21 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "cpu",
     ),
     (
+        "there is no volume notes; add it to worker.train.extraVolumes",
+        {"worker": {"train": {"extraVolumeMounts": [{"name": "notes", "mountPath": "/n"}]}}},
+        "cpu",
+    ),
+    (
+        "something is mounted at /data already; choose another path",
+        {
+            "gateway": {
+                "extraVolumes": [{"name": "notes", "configMap": {"name": "notes"}}],
+                "extraVolumeMounts": [{"name": "notes", "mountPath": "/data"}],
+            }
+        },
+        "cpu",
+    ),
+    (
         "create is true and existingName is set",
         {"serviceAccounts": {"existingName": "mine"}},
         "cpu",
@@ -127,6 +142,7 @@ def test_what_does_not_go_together_is_refused_with_the_cure(
     assert "These values do not go together" in said
 
 
+@pytest.mark.timeout(300)  # alone, it renders all of them
 def test_every_refusal_of_the_chart_is_among_these(chart: Chart) -> None:
     said = "\n".join(chart.refusal(values, way) for _message, values, way in WRONG)
     patterns = [re.escape(text).replace("%s", ".*").replace("%v", ".*") for text in MESSAGES]

@@ -87,6 +87,9 @@ class FakeEngine(Served):
         self.answer_delay_s = 0.0
         self.num_cancelled = 0
         self.num_looks = 0  # GET /policy
+        self.is_draining = False
+        self.num_looks_draining = 0  # of those, while it was
+        self.wanted: str | None = None  # what the last one said is wanted
         self.by_index: dict[int, str] = {}  # what a candidate answers instead (not streamed)
         self.says: str | None = None  # what it answers instead, to the letter
         self.piece_chars = 8  # of that, in a chunk
@@ -123,6 +126,8 @@ class FakeEngine(Served):
     async def _policy(self, request: web.Request) -> web.Response:
         _authenticate(request)
         self.num_looks += 1
+        self.num_looks_draining += self.is_draining
+        self.wanted = request.headers.get("x-policy-wanted")
         if self.is_broken:
             return web.Response(status=500, text="Internal Server Error")
         weights = self.loaded.get("policy-0000") or next(iter(self.loaded.values()))
@@ -132,6 +137,7 @@ class FakeEngine(Served):
                 "weights": {"version": weights["version"], "digest": weights["digest"]},
                 "loaded": list(self.loaded.values()),
                 "swapping": False,
+                "draining": self.is_draining,
             }
         )
 

@@ -1,0 +1,39 @@
+"""Whatever the schema takes renders to what Kubernetes takes, and stays within bounds; or is refused with the cure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.helm.api_schemas import VERSIONS, problems
+from tests.helm.chart import WAYS, Chart, Refused
+from tests.helm.invariants import broken
+from tests.helm.values_strategy import changes, merged
+
+NAMES = [path.name.removesuffix("-values.yaml") for path in WAYS]
+_CONFLICT = "These values do not go together"
+
+
+@pytest.mark.timeout(300)  # a busy machine takes seconds for each
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(way=st.sampled_from(NAMES), version=st.sampled_from(VERSIONS), pairs=changes())
+def test_every_valid_values_file_renders_to_what_kubernetes_takes_and_stays_within_bounds(
+    chart: Chart, way: str, version: str, pairs: list[tuple[tuple[str, ...], Any]]
+) -> None:
+    try:
+        found = chart.render(merged(pairs), way=way)
+    except Refused as refused:
+        if _CONFLICT not in str(refused):
+            raise
+        return
+    assert [p for one in found.objects for p in problems(one, version)] == []
+    assert broken(found) == []
