@@ -148,7 +148,7 @@ async def test_people_chat_and_judge_through_the_containers(
             ranking = {"candidates": both, "tiers": [["a"], ["b"]], "labeler": "lea"}
             await _post(person, "/v1/feedback/rankings", ranking)
 
-            rating = {"completion_id": answer["id"], "index": 0, "score": 6, "labeler": "lea"}
+            rating = {"completion_id": answer["id"], "index": 0, "likert": 6, "labeler": "lea"}
             redis_server.stop()
             await _post(person, "/v1/feedback/ratings", {**rating, "index": 1})
             outbox = tmp_path / "gateway-outbox" / "outbox.sqlite"
