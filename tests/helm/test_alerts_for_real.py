@@ -37,9 +37,11 @@ async def stack(tmp_path: Path, redis_server: RedisServer) -> Iterator[Stack]:  
     folder = tmp_path / "data"
     folder.mkdir()
     running = Stack(folder, redis_server)
-    await ready(running.plan.url)
-    yield running
-    running.stop()
+    try:
+        await ready(running.plan.url)
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture
