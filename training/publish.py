@@ -110,12 +110,12 @@ def go_live(client: redis.Redis, record: PolicyRecord, settings: ServingSettings
     production = live.resolve(PRODUCTION)
     if (begun := canaries.of_round(str(record.round_id))) is not None:
         return begun.id
-    if settings.canary_share == 0 or production is None or production.kind == "full":
-        registry.promote(record.version)
-        return None
     if live.canary is not None:
         why = f"{record.round_id} has made {record.version}, which learnt from more"
         canaries.end(live.canary, "superseded", actor=str(record.round_id), reason=why)
+    if settings.canary_share == 0 or production is None or production.kind == "full":
+        registry.promote(record.version)
+        return None
     begun = canaries.begin(
         record,
         live=live,

@@ -129,15 +129,19 @@ def test_with_a_share_it_is_a_canary_however_often_its_publisher_is_started(
         assert registry.aliases() == {"production": BASE}
 
 
-def test_the_canary_of_the_round_before_gives_way(registry: Registry, redis_url: str) -> None:
+@pytest.mark.parametrize("share", [0.2, 0.0])
+def test_the_canary_of_the_round_before_gives_way(
+    registry: Registry, redis_url: str, share: float
+) -> None:
     later = replace(ADAPTER, version="policy-0004", digest="d4", round_id="round-0002")
     for record in (ADAPTER, later):
         registry.add(record)
     with connect(redis_url) as client:
         go_live(client, ADAPTER, settings(0.2))
-        go_live(client, later, settings(0.2))
-        live = registry.snapshot()
-        assert live.aliases == {"production": BASE, "canary": later.version}
+        go_live(client, later, settings(share))
+        aliases = registry.aliases()
+        assert aliases.get("canary") == (later.version if share else None)
+        assert aliases["production"] == (BASE if share else later.version)
         (ended,) = Canaries(client).history()
     assert (ended.canary.version, ended.outcome) == (ADAPTER.version, "superseded")
 
