@@ -73,6 +73,11 @@ def test_alerts_can_be_left_out_and_say_where_the_runbooks_are(chart: Chart) -> 
         assert rule["annotations"]["runbook_url"] == url
 
 
+def test_engines_that_are_scaled_away_are_no_alert(chart: Chart) -> None:
+    found = chart.render({"monitoring": {"alerts": {"enabled": True}}}, way="keda")
+    assert {rule["alert"] for rule in rules(found)} == set(NAMES) - {"EngineDown"}
+
+
 @pytest.mark.parametrize("name", ["serving", "feedback", "learning"])
 def test_grafana_finds_a_dashboard_by_its_label(found: Rendered, name: str) -> None:
     config = found.one("ConfigMap", f"dashboard-{name}")
