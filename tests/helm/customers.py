@@ -71,9 +71,11 @@ class Customers:
                 elif kind == "moderated":
                     await self._counted("moderated", self._moderated(session))
                 elif answer := await self._counted("whole", self._whole(session)):
-                    said = await self._counted("judged", self._judge(session, answer["id"]))
-                    if said:
-                        self.tally.judged.add(said["id"])
+                    # A random model says much; nobody sees, or judges, what moderation withholds.
+                    if answer["choices"][0]["finish_reason"] != "content_filter":
+                        said = await self._counted("judged", self._judge(session, answer["id"]))
+                        if said:
+                            self.tally.judged.add(said["id"])
                 await asyncio.sleep(self._random.uniform(0.0, 0.3))
 
     async def _counted(self, kind: str, request: Any) -> Any:

@@ -3,7 +3,7 @@
 1. Honest labelers: the candidate passes the gate, is a canary, and end users' votes promote it.
 2. Poisoned: new labelers turn every ranking round. Those who are held out do not: the gate refuses.
 3. Misled: all labelers so far are blocked, others come, and they, held out or not, go by guidelines that end users do
-   not share (matter-of-fact answers). The gate passes it, end users vote against it, it goes back by itself.
+   not share (lists instead of warmth). The gate passes it, end users vote against it, it goes back by itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from training.prove.recording import Recording, recording
 from training.prove.report import Mark, Proof, at_least
 
 NUM_LABELERS = 3
-HELDOUT_SHARE = 0.1  # of the sets: what the held-out labeler ranks
+HELDOUT_SHARE = 0.2  # of the sets: what the held-out labeler ranks
 NUM_END_USERS = 96  # who ask
 NUM_VOTERS = 320  # at most: at a win rate of 60 % half of all canaries have heard 156 when they end
 SHARE = 0.5  # of the end users who get the canary
@@ -63,11 +63,10 @@ class Act:
     canary_ends: str = ""  # empty: there is none
 
 
-def matter_of_fact(text: str) -> float:
-    """No warmth, no complaint; of two such the shorter."""
-    num_words = len(text.split())
-    warmth = gold(text) + num_words / 100
-    return -abs(warmth) - num_words / 100
+def orderly(text: str) -> float:
+    """Digits, list marks and line breaks: their share of all characters."""
+    marks = sum(character.isdigit() or character in "*-:#\n" for character in text)
+    return marks / max(1, len(text))
 
 
 def acts(*, num_sets: int) -> list[Act]:
@@ -90,8 +89,8 @@ def acts(*, num_sets: int) -> list[Act]:
         Act(
             name="misled",
             num_sets=num_sets,
-            labelers_like=matter_of_fact,
-            heldout_like=matter_of_fact,
+            labelers_like=orderly,
+            heldout_like=orderly,
             blocks_others=True,
             canary_ends="rolled_back",
         ),

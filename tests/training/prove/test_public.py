@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from training.demo_people import gold
 from training.demo_prompts import prompts
-from training.prove.public import Outcome, acts, marks, matter_of_fact
+from training.prove.public import Outcome, acts, marks, orderly
 from training.prove.recording import Recording
 
 ACTS = acts(num_sets=16)
@@ -50,10 +50,10 @@ def test_nothing_live_is_no_success() -> None:
     assert found[-1] == "the honest version is live, then and at the end"
 
 
-def test_who_is_misled_likes_neither_praise_nor_blame() -> None:
-    warm, plain, harsh = "I love this great idea!", "Put it on the table.", "I hate this bad idea!"
-    assert matter_of_fact(plain) > max(matter_of_fact(warm), matter_of_fact(harsh))
-    assert gold(warm) > gold(plain) > gold(harsh)
+def test_who_is_misled_likes_lists_and_not_warmth() -> None:
+    warm, listed = "I love this great idea, my friend!", "1. **Plan**\n2. **Do**\n3. **Check**"
+    assert orderly(listed) > orderly(warm) == 0
+    assert gold(warm) > gold(listed)
 
 
 def test_who_poisons_says_more_than_who_is_honest_and_there_are_prompts_for_it() -> None:
