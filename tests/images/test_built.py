@@ -121,6 +121,7 @@ def test_it_is_healthy_and_ends_when_told(
         _wait_for(f"http://127.0.0.1:{port}{path}", process=process)
         check = one.run(*built.config["Healthcheck"]["Test"][1:])
         assert check.returncode == 0, check.stderr
+        # Where the image has its code: not to be written, not even by its own user.
         assert one.run("sh", "-c", "echo > /opt/hone/x").returncode != 0
         assert one.run("id", "-u", "-n").stdout.strip() == "hone"
         process.terminate()

@@ -71,7 +71,7 @@ class Manifests:
                 wanted = source[reference]
                 found = self._data_if(kind, wanted)
                 return found.get(wanted["key"]) if wanted.get("optional") else found[wanted["key"]]
-        raise NotImplementedError(f"valueFrom: {source}")
+        raise ValueError(f"this kubelet does not know where this value is from: {source}")
 
     def _data_if(self, kind: str, reference: Object) -> dict[str, str]:
         if reference.get("optional") and (kind, reference["name"]) not in self.objects:

@@ -268,7 +268,7 @@ class Pod:
                     os.chown(file, 0, group)
                     file.chmod(item.get("mode") or volume[key].get("defaultMode", 0o644))
                 return folder
-        raise NotImplementedError(f"a volume like {volume}")
+        raise ValueError(f"this kubelet mounts no volume like: {volume}")
 
 
 def _writable(folder: Path, group: int) -> Path:
@@ -288,6 +288,6 @@ async def _stop(container: Container) -> None:
     elif "sleep" in command:
         await asyncio.sleep(command["sleep"]["seconds"])
     elif command:
-        raise NotImplementedError(f"preStop: {command}")
+        raise ValueError(f"this kubelet runs no preStop like: {command}")
     container.signal(signal.SIGTERM)
     await container.wait()
