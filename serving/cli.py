@@ -61,6 +61,26 @@ def main() -> None:
     except HoneError as error:
         typer.echo(f"error: {error.message}", err=True)
         sys.exit(3 if error.error_code == NOT_GATED else 1)
+    except ValueError as error:
+        if not (wrong := _wrong_settings(error)):
+            raise
+        for line in wrong:
+            typer.echo(f"error: {line}", err=True)
+        sys.exit(2)
+
+
+def _wrong_settings(error: ValueError) -> list[str]:
+    """A line for each environment variable that is missing or wrong; none if it is another error."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError) or not error.title.endswith("Settings"):
+        return []
+    prefix = f"HONE_{error.title.removesuffix('Settings').upper()}_"
+    found = error.errors(include_url=False, include_input=False)  # an input may be a secret
+    return [
+        f"{prefix}{'_'.join(map(str, one['loc'][:1])).upper()}: {one['msg']} (see settings.py)"
+        for one in found
+    ]
 
 
 @app.command()
