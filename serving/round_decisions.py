@@ -15,7 +15,6 @@ import redis
 from feedback import keys
 from feedback.errors import Conflict, NotFound, Unprocessable
 from feedback.events import RoundChanged, new_id
-from feedback.snapshots.files import write_json
 from serving import round_states
 from serving.canary.store import Canaries
 from serving.round_states import CANCELLING, PUBLISHING, REFUSED
@@ -69,7 +68,8 @@ def override(
     client: redis.Redis, data_dir: Path, round_id: str, *, actor: str, reason: str
 ) -> None:
     """Publish what the gate refused, for a reason that is kept beside its report, in the log and in the
-    version. Raises NotFound, Conflict, Unprocessable."""
+    version. A gateway only reads that folder: the worker that goes on writes it there. Raises NotFound,
+    Conflict, Unprocessable."""
     state = _state(client, round_id)
     if not reason.strip():
         raise Unprocessable("an override needs a reason", param="reason")
@@ -78,13 +78,13 @@ def override(
         raise Conflict(f"{round_id} is {state['status']}: only what the gate refused is overridden")
     digest = json.loads(report_file.read_text())["digest"]
     said = {"digest": digest, "actor": actor, "reason": reason, "created": time.time()}
-    write_json(report_file.with_name("override.json"), said)
     taken = round_states.move(
         client,
         round_id,
         round_states.OVERRIDE,
         event=_event(round_id, "overridden", actor=actor, reason=reason, digest=digest),
         drop=(*_OVER, "attempts:gate"),
+        override=json.dumps(said),
     )
     if not taken.is_done:
         _refuse(round_id, state, taken, "only what the gate refused is overridden")

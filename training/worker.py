@@ -89,6 +89,8 @@ def work(rounds: Rounds, round_id: str, holder: Holder, *, run_step: RunStep) ->
 
 def _run_steps(rounds: Rounds, round_id: str, holder: Holder, run_step: RunStep) -> None:
     folder = rounds.prepare(round_id)
+    if (override := rounds.state(round_id).get("override")) is not None:
+        files.write_text(folder / "gate" / "override.json", override)
     kind = rounds.kind(round_id)
     for step in STEPS_OF[kind]:
         while not is_done(folder, step):

@@ -42,6 +42,16 @@ labels:
   {{- include "hone.labels" . | nindent 2 }}
 {{- end -}}
 
+{{/* What people may reach from outside, as JSON: the page at / alone, and all below these. Figures (/metrics) and probes
+     are for the cluster. tests/helm holds this list against the gateway's routes. */}}
+{{- define "hone.publicPaths" -}}
+{{- $paths := list (dict "type" "Exact" "path" "/") -}}
+{{- range list "/admin" "/console" "/docs" "/feedback" "/label" "/openapi.json" "/playground" "/policy" "/redoc" "/v1" -}}
+{{- $paths = append $paths (dict "type" "Prefix" "path" .) -}}
+{{- end -}}
+{{- $paths | toJson -}}
+{{- end -}}
+
 {{/* An image: a digest goes before a tag. Takes (dict "root" $ "image" .Values.gateway.image). */}}
 {{- define "hone.image" -}}
 {{- $registry := .image.registry | default .root.Values.image.registry -}}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import cast
+
+from starlette.routing import Route
 
 from tests.helm.chart import Chart
 
@@ -108,6 +111,29 @@ def test_a_route_of_the_gateway_api_does_the_same(chart: Chart) -> None:
     (header,) = rule["filters"][0]["responseHeaderModifier"]["set"]
     assert header == {"name": "X-Accel-Buffering", "value": "no"}
     assert int(rule["timeouts"]["request"].removesuffix("s")) > ANSWER_S
+
+
+def test_from_outside_all_is_reached_but_metrics_and_probes(chart: Chart) -> None:
+    first = {"/" + route.path.split("/")[1] for route in _routes()}
+    assert {"/", "/v1", "/label", "/console", "/metrics"} <= first
+    (rule,) = chart.render(way="gpu").one("Ingress", "gateway")["spec"]["rules"]
+    open_ones = {entry["path"]: entry["pathType"] for entry in rule["http"]["paths"]}
+    assert first - open_ones.keys() == {"/metrics", "/healthz", "/readyz"}
+    assert open_ones.keys() <= first
+    # As a prefix it would take them all in.
+    assert {path for path, kind in open_ones.items() if kind == "Exact"} == {"/"}
+    (rule,) = chart.render(way="gateway-api").one("HTTPRoute", "gateway")["spec"]["rules"]
+    routed = {m["path"]["value"]: m["path"]["type"].removeprefix("Path") for m in rule["matches"]}
+    assert routed == open_ones
+
+
+def _routes() -> list[Route]:
+    from serving.app import create_app
+    from serving.settings import ServingSettings
+
+    app = create_app(ServingSettings(engine_token="-" * 16))
+    assert all(isinstance(route, Route) for route in app.routes)
+    return cast("list[Route]", app.routes)
 
 
 def test_its_service_leads_to_the_port_it_listens_on(chart: Chart) -> None:

@@ -20,7 +20,7 @@ from tests.feedback.archive.logs import archiver, settings
 from training import rounds as rounds_module
 from training import worker
 from training.job import Job
-from training.lease import Lease
+from training.lease import Lease, LeaseLost
 from training.rounds import STEPS, Rounds
 from training.settings import TrainingSettings
 
@@ -201,6 +201,29 @@ def test_only_a_round_that_ended_badly_goes_on_and_only_one_at_a_time(rounds: Ro
     assert rounds.active() == failed
     assert rounds.state(failed)["status"] == "running"
     assert "ended" not in rounds.state(failed)
+
+
+def test_an_override_is_kept_beside_the_report_by_the_worker_that_goes_on(
+    rounds: Rounds, tmp_path: Path
+) -> None:
+    """Gateways, which take it, only read that folder."""
+    Registry(rounds.redis).ensure_base("base", "d")
+    round_id = rounds.start(reason="test")
+    gate = rounds.prepare(round_id) / "gate"
+    gate.mkdir()
+    (gate / "report.json").write_text('{"digest": "abc", "passed": false, "checks": []}')
+    end(rounds, round_id, round_states.REFUSE)
+    round_decisions.override(rounds.redis, tmp_path, round_id, actor="op", reason="urgent")
+    assert not rounds_module.may_publish(gate.parent, digest="abc")
+
+    def lost(*_given: object) -> int:
+        raise LeaseLost
+
+    held = Lease.acquire(rounds.redis)
+    assert held is not None
+    worker.work(rounds, round_id, held, run_step=lost)
+    assert rounds_module.may_publish(gate.parent, digest="abc")
+    assert not rounds_module.may_publish(gate.parent, digest="abd")
 
 
 def test_a_cancelled_round_goes_on_where_it_was_and_can_be_cancelled_again(rounds: Rounds) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import httpx2
 
@@ -16,7 +15,7 @@ __all__ = ["made", "page"]
 
 
 def test_a_refused_round_is_overridden_for_a_reason(
-    gateway: Running, page: httpx2.Client, made: Invented, tmp_path: Path
+    gateway: Running, page: httpx2.Client, made: Invented
 ) -> None:
     path = f"/console/runs/{made.refused}"
     text = page.get(path).text
@@ -30,7 +29,7 @@ def test_a_refused_round_is_overridden_for_a_reason(
     done = page.post(f"{path}/override", data={**fields, "reason": "the labels were wrong"})
     assert "The gate is overridden" in done.text
     assert gateway.redis.get(keys.ROUND_ACTIVE) == made.refused.encode()
-    said = json.loads((tmp_path / "rounds" / made.refused / "gate/override.json").read_text())
+    said = json.loads(gateway.redis.hget(keys.round_state(made.refused), "override"))
     (audit,) = audits(gateway)
     assert (audit.action, audit.actor) == ("rounds.override", said["actor"])
     assert said["reason"] == "the labels were wrong"
