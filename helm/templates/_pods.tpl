@@ -69,6 +69,11 @@ env:
     value: hone
   - name: HOME
     value: {{ .home | default "/tmp" }}
+  {{- if and (eq .name "gateway") (or .root.Values.ingress.enabled .root.Values.httpRoute.enabled) }}
+  # What ends TLS says so (X-Forwarded-Proto), and cookies are Secure.
+  - name: FORWARDED_ALLOW_IPS
+    value: "*"
+  {{- end }}
   {{- include "hone.secretEnv" . | trim | nindent 2 }}
   {{- with .part.extraEnv }}
   {{- toYaml . | nindent 2 }}

@@ -57,6 +57,7 @@ def invite(
     """Make a link by which one person joins."""
     from feedback.labeling.labelers import Labelers
 
+    address = (url or ready(data)["url"]).rstrip("/")
     terms = {"tenant": tenant, "is_heldout": heldout, "is_trusted": trusted}
     token = _ask(
         data,
@@ -64,7 +65,7 @@ def invite(
     )
     with redis_of(data) as client:
         log_change(client, "labelers.invite", **terms)
-    link = f"{(url or ready(data)['url']).rstrip('/')}/label/join/{token}"
+    link = f"{address}/label/join/{token}"
     typer.echo(json.dumps({"link": link, **terms}) if as_json else link)
 
 

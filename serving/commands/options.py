@@ -36,7 +36,8 @@ def ready(data_dir: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise NotFound(
             f"nothing runs on {data_dir}, or it is not ready yet: start it with `hone up`, or name its "
-            "folder with --data"
+            "folder with --data; on Kubernetes set HONE_ADMIN_KEY to a key of scope admin, or give --url to "
+            "`hone label invite`"
         ) from None
     return found
 

@@ -33,6 +33,11 @@ def test_a_new_one_takes_no_traffic_before_it_could_answer_once(chart: Chart) ->
     assert probe["failureThreshold"] * probe["periodSeconds"] >= 3600
 
 
+def test_its_rollout_does_not_fail_while_it_may_wait_for_engines(chart: Chart) -> None:
+    found = chart.render({"gateway": {"startupSeconds": 3600}})
+    assert found.one("Deployment", "gateway")["spec"]["progressDeadlineSeconds"] > 3600
+
+
 def test_an_engine_that_is_away_takes_no_gateway_out_of_its_service(chart: Chart) -> None:
     container = chart.render().container("gateway")
     assert container["readinessProbe"]["httpGet"]["path"] == "/healthz"
@@ -104,6 +109,12 @@ def test_an_ingress_takes_bodies_as_large_as_the_gateway_does(chart: Chart) -> N
     assert int(size.removesuffix("m")) * 1_000_000 >= (
         ServingSettings.model_fields["max_body_bytes"].default
     )
+
+
+def test_it_believes_an_ingress_or_a_route_that_people_came_by_tls(chart: Chart) -> None:
+    said = [chart.render(way=way).env("gateway") for way in ("gpu", "gateway-api")]
+    assert [env["FORWARDED_ALLOW_IPS"] for env in said] == ["*", "*"]
+    assert "FORWARDED_ALLOW_IPS" not in chart.render().env("gateway")
 
 
 def test_a_route_of_the_gateway_api_does_the_same(chart: Chart) -> None:

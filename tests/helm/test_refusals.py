@@ -174,6 +174,7 @@ def test_all_that_is_wrong_is_said_at_once(chart: Chart) -> None:
         ({"settings": {"HONE_SERVING_MAX_LORAS": 0}}, "HONE_SERVING_MAX_LORAS"),
         ({"gateway": {"extraEnv": [{"name": "HONE_SERVING_PORT", "value": "1"}]}}, "extraEnv"),
         ({"security": {"user": 0}}, "security/user"),
+        ({"training": {"recipe": "7b"}}, "'7b-lora', 'cpu-demo'"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

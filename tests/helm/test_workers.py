@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import typer
 
@@ -119,6 +121,13 @@ def test_the_recipes_that_need_engines_of_their_own_are_those_with_full_weights(
     full = {name for name, recipe in recipes.items() if recipe["model"]["weights"] == "full"}
     text = (ROOT / "helm" / "templates" / "validations.yaml").read_text()
     assert full == {name for name in recipes if f'"{name}"' in text}
+
+
+def test_the_recipes_that_the_schema_takes_are_those_there_are() -> None:
+    schema = json.loads((ROOT / "helm" / "values.schema.json").read_text())
+    by_name, _by_path = schema["properties"]["training"]["properties"]["recipe"]["anyOf"]
+    there = {path.stem for path in (ROOT / "training" / "recipes").glob("*.toml")}
+    assert set(by_name["enum"]) == there
 
 
 def test_moderation_follows_the_versions_that_rounds_publish(chart: Chart) -> None:

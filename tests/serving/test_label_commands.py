@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from feedback.connection import connect_async
+from feedback.connection import connect, connect_async
 from feedback.errors import HoneError, NotFound
 from feedback.labeling.labelers import Labeler, Labelers
 from serving.cli import app
@@ -54,6 +54,16 @@ def test_who_is_invited_joins_and_is_accepted_or_blocked(hone: CliRunner, redis_
         assert listed(hone)[0]["status"] == status
     with pytest.raises(NotFound):
         said(hone, "accept", "lab_nobody")
+
+
+def test_no_invitation_is_made_where_nobody_knows_the_address(
+    hone: CliRunner, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("HONE_SERVING_PUBLIC_URL")
+    with pytest.raises(NotFound, match="--url"):
+        said(hone, "invite", "--data", str(tmp_path))
+    with connect(redis_url) as client:
+        assert client.dbsize() == 0
 
 
 def test_a_known_answer_is_stated_listed_and_removed(hone: CliRunner, gateway: Running) -> None:
