@@ -160,7 +160,7 @@ def publish_classifier(data_dir: Path, client: redis.Redis, round_id: str) -> Mo
 
 
 def override_gate(data_dir: Path, round_id: str, *, digest: str, reason: str) -> None:
-    """As `hone rounds override` leaves it."""
+    """As an override leaves it, once a worker went on."""
     said = {"digest": digest, "actor": "key_1", "reason": reason, "created": time.time()}
     path = data_dir / "rounds" / round_id / "gate" / "override.json"
     path.write_text(json.dumps(said))
