@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.helm.chart import WAYS, Chart, containers, pod_of
@@ -150,3 +152,43 @@ def test_extra_labels_annotations_variables_and_volumes_arrive(chart: Chart) -> 
 def test_objects_of_the_operator_s_own_are_filled_in(chart: Chart) -> None:
     found = chart.render(way="serving")
     assert found.one("ConfigMap", "house-rules")["data"] == {"rules": "be kind"}
+
+
+@pytest.mark.parametrize("way", ["cpu", "gpu", "distributed"])
+def test_an_upgrade_changes_nothing_that_kubernetes_lets_nobody_change(
+    chart: Chart, way: str
+) -> None:
+    values = {
+        "image": {"tag": "0.2.0"},
+        "commonLabels": {"team": "language"},
+        "security": {"user": 10002},
+        "archive": {"url": "s3://other"},
+        "settings": {"HONE_SERVING_MAX_LORAS": 2},
+        "model": {"tolerations": [{"operator": "Exists"}]},
+    }
+    before, after = chart.render(way=way), chart.render(values, way=way)
+    compared = 0
+    for kind, fields in _FIXED.items():
+        there = {found["metadata"]["name"]: found["spec"] for found in before.all(kind)}
+        for found in after.all(kind):
+            old = there.get(found["metadata"]["name"], found["spec"])
+            for field in fields:
+                assert old.get(field) == found["spec"].get(field), (kind, field)
+                compared += 1
+    assert compared > 10
+
+
+def test_the_same_values_make_the_same_jobs(chart: Chart) -> None:
+    def names(values: dict[str, Any], way: str) -> list[str]:
+        return [job["metadata"]["name"] for job in chart.render(values, way=way).all("Job")]
+
+    for way in ("gpu", "distributed"):
+        assert names({}, way) == names({"gateway": {"replicas": 5}}, way)
+
+
+_FIXED = {
+    "Deployment": ("selector",),
+    "StatefulSet": ("selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates"),
+    "Job": ("template", "completions", "completionMode"),
+    "PersistentVolumeClaim": ("accessModes", "storageClassName"),
+}
