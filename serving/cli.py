@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -54,6 +55,9 @@ app.command()(oversight.engines)
 app.command()(oversight.audit)
 
 
+_OURS = ("feedback", "moderation", "serving", "training")
+
+
 def main() -> None:
     """Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 the gate refused."""
     try:
@@ -61,12 +65,28 @@ def main() -> None:
     except HoneError as error:
         typer.echo(f"error: {error.message}", err=True)
         sys.exit(3 if error.error_code == NOT_GATED else 1)
+    except (ModuleNotFoundError, OSError) as error:
+        if (lacking := _lacking_here(error)) is None:
+            raise
+        typer.echo(
+            f"error: {lacking}: in a cluster run it in the control worker's container", err=True
+        )
+        sys.exit(1)
     except ValueError as error:
         if not (wrong := _wrong_settings(error)):
             raise
         for line in wrong:
             typer.echo(f"error: {line}", err=True)
         sys.exit(2)
+
+
+def _lacking_here(error: ModuleNotFoundError | OSError) -> str | None:
+    """What a gateway's container lacks of what a command takes; None if it is another error. Its image has
+    no numpy, and it only reads /data."""
+    if isinstance(error, OSError):
+        return str(error) if error.errno == errno.EROFS else None
+    package = str(error.name).partition(".")[0]
+    return None if package in _OURS else f"there is no {package} here"
 
 
 def _wrong_settings(error: ValueError) -> list[str]:

@@ -1,0 +1,58 @@
+"""What a command says where the container has not got what it takes: a gateway's is small and only reads /data."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+
+_RUN = """
+import sys
+{before}
+sys.argv = ["hone", *{words}]
+from serving.cli import main
+main()
+"""
+
+
+def run(*words: str, before: str, redis_url: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", _RUN.format(before=before, words=words)],
+        env=os.environ | {"HONE_FEEDBACK_REDIS_URL": redis_url},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+def test_a_package_that_is_not_there_is_named_with_the_container_that_has_it(
+    redis_url: str,
+) -> None:
+    done = run("label", "stats", before="sys.modules['evalica'] = None", redis_url=redis_url)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "no evalica here: in a cluster run it in the control worker" in done.stderr
+
+
+def test_a_module_of_ours_that_is_missing_is_a_fault(redis_url: str) -> None:
+    before = "sys.modules['feedback.quality.report'] = None"
+    done = run("label", "stats", before=before, redis_url=redis_url)
+    assert "Traceback" in done.stderr
+
+
+def test_a_folder_that_may_only_be_read_is_named_with_the_container_that_writes(
+    redis_url: str,
+) -> None:
+    before = """
+from serving.cli import app
+@app.command()
+def write(number: int):
+    raise OSError(number, "no", "/data/archive")
+"""
+    done = run("write", str(errno.EROFS), before=before, redis_url=redis_url)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "'/data/archive': in a cluster run it in the control worker" in done.stderr
+    done = run("write", str(errno.ENOENT), before=before, redis_url=redis_url)
+    assert "Traceback" in done.stderr
