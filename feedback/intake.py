@@ -19,7 +19,7 @@ import redis
 
 from feedback.callers import Caller
 from feedback.corrections import Correction
-from feedback.errors import NotFound, Unprocessable
+from feedback.errors import NotFound, Unavailable, Unprocessable
 from feedback.events import Completion, Feedback, id_of, new_id
 from feedback.journal import AWAY, Journal
 from feedback.judgements import (
@@ -56,7 +56,8 @@ class Intake:
     async def accept(
         self, judgement: Judgement, caller: Caller, *, idempotency_key: str | None = None
     ) -> Receipt:
-        """Raises NotFound, Unprocessable; redis.ConnectionError when only Redis could know."""
+        """Raises NotFound, Unprocessable; redis.ConnectionError when only Redis could know, Unavailable
+        while the answer may still be in another gateway's outbox."""
         completions = await self._look_up(judgement, caller)
         event = Feedback(
             id=_event_id(caller, idempotency_key),
@@ -175,6 +176,8 @@ class Intake:
 
     async def _completion(self, completion_id: str, caller: Caller) -> Completion:
         event = await self._journal.get(Completion.kind, completion_id)
+        if event is None and self._journal.may_wait_elsewhere(completion_id):
+            raise Unavailable("Redis was away; this answer is on its way to it", retry_after_s=2)
         if not isinstance(event, Completion) or not caller.may_judge(event):
             raise NotFound(f"there is no completion {completion_id}", param="completion_id")
         return event

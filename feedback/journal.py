@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import time
 from collections import OrderedDict
 from functools import partial
 from typing import cast
@@ -26,7 +27,7 @@ from feedback import eventlog, keys
 from feedback.archive.lookup import Found, Lookup
 from feedback.connection import connect_async
 from feedback.errors import Unavailable
-from feedback.events import Event, decode, encode
+from feedback.events import Event, decode, encode, made_at
 from feedback.group_commit import GroupCommit
 from feedback.outbox import Outbox
 from feedback.removal import ERASURES_KEPT
@@ -49,6 +50,9 @@ _RECENT = 2_000
 _RECENT_BYTES = 32_000_000  # long answers are many bytes, and four times as many as objects
 _DRAIN_EVERY_S = 0.5
 _BATCH = 200  # events that go from the outbox to Redis at a time
+# After Redis was away, other gateways' outboxes hold answers that nobody finds.
+_SETTLED_AFTER_S = 60.0
+_UNNOTICED_S = 10.0  # by this much others may have seen it sooner, or longer
 
 
 class Journal:
@@ -64,6 +68,7 @@ class Journal:
         self.trouble: str | None = None  # why the outbox last refused an event; it may again
         self._outbox = Outbox(settings.outbox_path)
         self._recent = _Recent()
+        self._outage = _Outage()
         self._erased_through: bytes | None = None  # entry id in keys.ERASURES
         self._turn = asyncio.Lock()
         self._drainer: asyncio.Task[None] | None = None
@@ -127,6 +132,11 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             raise _no_disk(error) from error
 
+    def may_wait_elsewhere(self, event_id: str) -> bool:
+        """Whether what is found nowhere may be on its way: made while Redis was away, which was just now."""
+        made = made_at(event_id)
+        return made is not None and self._outage.covers(made)
+
     def forget(self, event_id: str) -> None:
         """Keep an erased event no longer in memory."""
         self._recent.remove(event_id)
@@ -152,6 +162,7 @@ class Journal:
                     return await self._log.put((event, data))
                 except AWAY as error:
                     log.warning("redis is away: an event goes to the outbox: %s", error)
+                    self._outage.seen()
                     is_away = True
             async with self._turn:
                 if self._outbox.waiting or is_away:
@@ -176,6 +187,8 @@ class Journal:
                 if self._outbox.waiting:
                     await self._drain()
             except _STUCK as error:
+                if isinstance(error, AWAY):
+                    self._outage.seen()
                 if str(error) != said:  # twice a second would fill the disk that is full
                     said = str(error)
                     log.warning("the outbox waits: %s", error)
@@ -214,6 +227,25 @@ class Journal:
             await self._append([(e, encode(e)) for _, e in rows])
             await asyncio.to_thread(self._outbox.moved, through=rows[-1][0])
         return len(rows)
+
+
+class _Outage:
+    """When Redis was last away, unix seconds. A process that starts does not know, so it was until now."""
+
+    def __init__(self) -> None:
+        self._last = time.time()
+        self._first = self._last - _SETTLED_AFTER_S
+
+    def seen(self) -> None:
+        now = time.time()
+        if now - self._last > _SETTLED_AFTER_S:
+            self._first = now
+        self._last = now
+
+    def covers(self, made: float) -> bool:
+        """Whether it was just now, and `made` lies in it."""
+        is_recent = time.time() - self._last < _SETTLED_AFTER_S
+        return is_recent and self._first - _UNNOTICED_S <= made <= self._last + _UNNOTICED_S
 
 
 class _Recent:

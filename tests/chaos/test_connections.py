@@ -67,7 +67,6 @@ async def ask_on(connection: Connection, key: str) -> None:
     await reader.readexactly(int(length))
 
 
-@pytest.mark.timeout(300)
 async def test_slow_clients_do_not_keep_others_waiting(stack: Stack) -> None:
     with connect(stack.redis.url) as client:
         key, _ = auth.create_key(client, name="users", scopes=("infer",))
@@ -90,7 +89,6 @@ async def test_slow_clients_do_not_keep_others_waiting(stack: Stack) -> None:
     )
 
 
-@pytest.mark.timeout(300)
 async def test_idle_connections_cost_little_and_do_not_keep_others_waiting(stack: Stack) -> None:
     with connect(stack.redis.url) as client:
         key, _ = auth.create_key(client, name="users", scopes=("infer",))

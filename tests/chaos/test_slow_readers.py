@@ -79,7 +79,6 @@ async def stalled(stack: Stack) -> int:
     return now
 
 
-@pytest.mark.timeout(300)
 async def test_clients_that_do_not_read_hold_little_and_are_broken_off(start: Start) -> None:
     timeout_s = 12
     stack = start(serving_client_write_timeout_s=timeout_s)
@@ -121,7 +120,6 @@ async def test_clients_that_do_not_read_hold_little_and_are_broken_off(start: St
     )
 
 
-@pytest.mark.timeout(300)
 async def test_a_client_that_reads_slowly_gets_the_whole_answer(start: Start) -> None:
     """So slowly that nothing leaves the gateway's own buffer for longer than the time-out: the kernel
     lets it write again when half of what it may hold (64 KiB) has gone."""

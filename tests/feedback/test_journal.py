@@ -32,7 +32,7 @@ def settings(url: str, folder: Path) -> FeedbackSettings:
     return FeedbackSettings(redis_url=url, outbox_path=folder / "outbox.sqlite")
 
 
-async def until_drained(journal: Journal, *, timeout_s: float = 15) -> None:
+async def until_drained(journal: Journal, *, timeout_s: float = 60) -> None:
     async with asyncio.timeout(timeout_s):
         while journal.depth():
             await asyncio.sleep(0.05)
@@ -78,7 +78,7 @@ async def test_the_outbox_empties_while_others_go_on_writing(
     while journal.depth() < 500:
         await asyncio.sleep(0.02)
     redis_server.start()
-    await until_drained(journal, timeout_s=20)
+    await until_drained(journal)
     is_over = True
     await asyncio.gather(*writers)
     await until_drained(journal)

@@ -76,7 +76,7 @@ class Stack:
                 ranked += 1
             return ranked
 
-    def hone(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    def hone(self, *arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
         """Run a command of the CLI against this stack."""
         return subprocess.run(
             [sys.executable, "-m", "training", *arguments, "--data", str(self.folder)],
@@ -147,7 +147,7 @@ def stop_stack(stack: Stack) -> float:
     family = psutil.Process(stack.process.pid).children(recursive=True)
     started = time.monotonic()
     stack.process.send_signal(signal.SIGTERM)
-    stack.process.wait(timeout=30)
+    stack.process.wait(timeout=100)
     _, alive = psutil.wait_procs(family, timeout=1)
     left = [process for process in alive if _runs(process)]
     assert not left, f"left behind: {left}"

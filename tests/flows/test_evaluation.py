@@ -17,7 +17,7 @@ from training import models
 from training.config import load_recipe
 from training.models import POLICY
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 TOXICITY = {"toxicity/respectful_flagged", "toxicity/biased_score"}
 TRUTHFULQA = {"truthfulqa/truthful", "truthfulqa/mc2"}

@@ -21,7 +21,7 @@ from tests.training.given_round import with_full_weights, write_round
 from training.config import RECIPES
 from training.lease import FENCE, Keeper, Lease
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = pytest.mark.slow
 
 # Three tiny iterations give the gate nothing to pass.
 OPEN_GATE = {

@@ -28,8 +28,6 @@ from training.demo_traffic import Traffic
 from training.prove.answers import measure
 from training.rounds import STEPS, read_plan
 
-pytestmark = pytest.mark.timeout(420)
-
 PROMPTS = [f"question {number}" for number in range(40)]
 
 
@@ -38,7 +36,7 @@ def lower_case_share(text: str) -> float:
     return sum(c.islower() for c in text) / max(1, len(text))
 
 
-def wait_for_round(stack: Stack, round_id: str, *, timeout_s: float = 240) -> dict[str, str]:
+def wait_for_round(stack: Stack, round_id: str, *, timeout_s: float = 600) -> dict[str, str]:
     deadline = time.monotonic() + timeout_s
     while True:
         state = {
@@ -105,7 +103,7 @@ def test_the_engine_shows_the_metrics_that_dashboards_name(stack: Stack) -> None
     token = load_secrets(stack.folder / "secrets.json").engine_token
     engine = json.loads(stack.hone("engines", "--json").stdout)[0]["url"]
     request = Request(f"{engine}/metrics", headers={"authorization": f"Bearer {token}"})
-    with urlopen(request, timeout=20) as response:
+    with urlopen(request, timeout=100) as response:
         text = response.read().decode()
     shown = set(re.findall(r"^vllm:\w+", text, flags=re.MULTILINE))
     named = {name for path in DASHBOARDS for query in queries(path) for name in named_in(query)}

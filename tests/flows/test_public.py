@@ -86,7 +86,7 @@ async def vote(stack: Stack, *, for_canary: bool) -> None:
         )
 
 
-def ended(stack: Stack, version: str, *, timeout_s: float = 60) -> Any:
+def ended(stack: Stack, version: str, *, timeout_s: float = 180) -> Any:
     """The record of a version's canary, once it is over."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -34,7 +34,6 @@ from training.trainer import Trainer, gap_nats
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(420),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 

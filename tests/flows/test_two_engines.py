@@ -17,7 +17,7 @@ from tests.flows.two_engines import two_engines
 
 SWAPS = 6
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ class Chart:
             input=json.dumps(values),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=400,
             check=False,
         )
         if done.returncode != 0:

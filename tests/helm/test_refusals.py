@@ -142,7 +142,6 @@ def test_what_does_not_go_together_is_refused_with_the_cure(
     assert "These values do not go together" in said
 
 
-@pytest.mark.timeout(300)  # alone, it renders all of them
 def test_every_refusal_of_the_chart_is_among_these(chart: Chart) -> None:
     said = "\n".join(chart.refusal(values, way) for _message, values, way in WRONG)
     patterns = [re.escape(text).replace("%s", ".*").replace("%v", ".*") for text in MESSAGES]

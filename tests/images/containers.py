@@ -117,14 +117,14 @@ class Container:
             ["runc", "--root", str(self.state), "exec", self.name, *words],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=400,
             check=False,
         )
 
     def remove(self) -> None:
         """Also one that was killed in the middle."""
         words = ("runc", "--root", str(self.state), "delete", "--force", self.name)
-        subprocess.run(words, capture_output=True, timeout=60, check=False)
+        subprocess.run(words, capture_output=True, timeout=400, check=False)
 
 
 @dataclass(frozen=True, kw_only=True)

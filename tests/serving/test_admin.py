@@ -36,7 +36,7 @@ def publish(gateway: Running, version: str) -> PolicyRecord:
 
 def call(gateway: Running, method: str, path: str, body: Any = None) -> httpx2.Response:
     headers = {"authorization": f"Bearer {gateway.admin_secret}"}
-    return httpx2.request(method, gateway.url + path, json=body, headers=headers, timeout=20)
+    return httpx2.request(method, gateway.url + path, json=body, headers=headers, timeout=100)
 
 
 def promote(gateway: Running, version: str) -> httpx2.Response:

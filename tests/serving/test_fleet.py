@@ -53,7 +53,7 @@ def test_an_engine_that_breaks_in_mid_promotion_leaves_what_was_live(
         f"{gateway.url}/admin/policies/{version}/promote",
         json={"override": "a test"},
         headers={"authorization": f"Bearer {gateway.admin_secret}"},
-        timeout=30,
+        timeout=100,
     )
     assert answer.status_code == 503
     assert answer.json()["error"]["type"] == "service_unavailable_error"

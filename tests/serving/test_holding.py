@@ -24,13 +24,13 @@ def raw(gateway: Running, key: str | None = None, **options: Any) -> str:
     body = {"model": "policy", "messages": HELLO, "stream": True, **options}
     headers = {"authorization": f"Bearer {key or gateway.secret}"}
     url = f"{gateway.url}/v1/chat/completions"
-    answer = httpx2.post(url, json=body, headers=headers, timeout=60)
+    answer = httpx2.post(url, json=body, headers=headers, timeout=400)
     assert answer.status_code == 200
     return answer.text
 
 
 def texts_of(gateway: Running, **options: Any) -> list[str]:
-    stream = gateway.openai(timeout=60).chat.completions.create(
+    stream = gateway.openai(timeout=400).chat.completions.create(
         model="policy", messages=HELLO, stream=True, **options
     )
     return [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]

@@ -34,7 +34,7 @@ def hone(*arguments: str, data: Path, **environment: str) -> subprocess.Complete
         capture_output=True,
         text=True,
         env=inherited | environment,
-        timeout=60,
+        timeout=400,
         check=False,
     )
 

@@ -45,7 +45,7 @@ class StoreMessage(ChatCompletionStoreMessage):
 @pytest.fixture(params=["sync", "async"])
 async def client(request: pytest.FixtureRequest, gateway: Running) -> AsyncIterator[Any]:
     kind = openai.OpenAI if request.param == "sync" else openai.AsyncOpenAI
-    opened = kind(base_url=f"{gateway.url}/v1", api_key=gateway.secret, max_retries=0, timeout=20)
+    opened = kind(base_url=f"{gateway.url}/v1", api_key=gateway.secret, max_retries=0, timeout=100)
     yield opened
     await settle(opened.close())
 
@@ -59,7 +59,7 @@ async def collect(stream: Any) -> list[Any]:
 
 
 async def eventually(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not is_true():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)

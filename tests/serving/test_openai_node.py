@@ -31,7 +31,7 @@ def node_modules() -> Path:
         (folder / "package.json").write_bytes(pinned)
         quiet = ("--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts")
         run = subprocess.run(
-            [npm, "install", *quiet], cwd=folder, capture_output=True, text=True, timeout=100
+            [npm, "install", *quiet], cwd=folder, capture_output=True, text=True, timeout=400
         )
         if run.returncode != 0:
             pytest.skip(f"npm cannot install the openai package: {run.stderr.strip()[-300:]}")
@@ -58,7 +58,7 @@ def test_the_node_package_can_do_all_of_it(
         },
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=400,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr

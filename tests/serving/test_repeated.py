@@ -31,7 +31,7 @@ async def test_it_goes_on_after_whatever_goes_wrong_and_says_what(
     repeated = Repeated("the canary", looks.look, every_s=0.001)
     with caplog.at_level(logging.WARNING):
         repeated.start()
-        await asyncio.wait_for(looks.is_good.wait(), timeout=30)
+        await asyncio.wait_for(looks.is_good.wait(), timeout=100)
         await repeated.close()
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
     assert "an engine is away" in caplog.text
@@ -43,7 +43,7 @@ async def test_once_closed_it_looks_no_more() -> None:
     looks = Looks()
     repeated = Repeated("the canary", looks.look, every_s=0.001)
     repeated.start()
-    await asyncio.wait_for(looks.is_good.wait(), timeout=30)
+    await asyncio.wait_for(looks.is_good.wait(), timeout=100)
     await repeated.close()
     before = looks.num_good
     await asyncio.sleep(0.05)

@@ -43,7 +43,7 @@ def promote(gateway: Running, version: str = NEW) -> httpx2.Response:
         f"{gateway.url}/admin/policies/{version}/promote",
         json={"override": "a test"},
         headers={"authorization": f"Bearer {gateway.admin_secret}"},
-        timeout=30,
+        timeout=100,
     )
 
 

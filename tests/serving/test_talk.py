@@ -31,7 +31,7 @@ def talk(gateway: Running, redis_url: str, folder: Path) -> subprocess.Completed
         env=env,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=400,
         check=False,
     )
 

@@ -73,7 +73,7 @@ def pending(webhooks: Webhooks) -> list[int]:
     return [webhooks.show(endpoint)["pending"] for endpoint in webhooks.list()]
 
 
-def wait_for(num_posts: int, receiver: Receiver, path: str, *, timeout_s: float = 3) -> None:
+def wait_for(num_posts: int, receiver: Receiver, path: str, *, timeout_s: float = 30) -> None:
     wait_until(lambda: len(receiver.at(path)) >= num_posts, timeout_s=timeout_s)
 
 

@@ -18,7 +18,7 @@ def test_each_variable_is_named_in_a_line_and_no_secret_is_shown(command: str) -
         env=kept | wrong,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=400,
     )
     assert run.returncode == 2
     lines = run.stderr.splitlines()

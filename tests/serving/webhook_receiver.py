@@ -78,7 +78,7 @@ def round_ended(what: str, **detail: Any) -> RoundChanged:
     )
 
 
-def wait_until(holds: Callable[[], object], *, timeout_s: float = 10) -> None:
+def wait_until(holds: Callable[[], object], *, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline

@@ -24,7 +24,7 @@ def run(base_model: Path, weights: str, out: Path, *, torchrun: list[str]) -> di
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=400,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(out.read_text())

@@ -8,14 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from feedback import keys
 from feedback.connection import connect
 from training import presence
 
 
-@pytest.mark.timeout(180)
 def test_a_worker_is_up_until_it_is_killed(redis_url: str, tmp_path: Path) -> None:
     environment = os.environ | {
         "HONE_FEEDBACK_REDIS_URL": redis_url,

@@ -191,7 +191,7 @@ def test_full_weights_of_a_killed_process_give_way_to_the_base(
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -140,7 +140,6 @@ def test_who_asks_in_vain_does_not_cost_the_holder_its_lease(rounds: Rounds) -> 
     assert holder.retake()
 
 
-@pytest.mark.timeout(600)
 def test_a_step_that_always_fails_ends_the_round_with_its_last_words(
     rounds: Rounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +162,6 @@ def test_a_step_that_always_fails_ends_the_round_with_its_last_words(
     assert "attempts:snapshot" not in rounds.state(round_id)
 
 
-@pytest.mark.timeout(600)
 def test_a_step_that_linux_kills_says_what_that_means(
     rounds: Rounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,7 +79,7 @@ def start(
 
 
 def finish(child: subprocess.Popen[str]) -> int:
-    output, _ = child.communicate(timeout=100)
+    output, _ = child.communicate(timeout=400)
     print(output)  # noqa: T201 (shown when the test fails)
     return child.returncode
 
@@ -274,7 +274,7 @@ def test_a_snapshot_weighs_labelers_by_what_they_prove_to_know(
 def test_a_snapshot_without_a_winner_fails_with_one_clear_line(round_dir: Path) -> None:
     write_rows(round_dir / "snapshot" / "rankings.jsonl", [])
     child = start("reward", round_dir)
-    output, _ = child.communicate(timeout=60)
+    output, _ = child.communicate(timeout=400)
     assert child.returncode == EXIT_FINAL  # once more would be the same
     assert "collect more judgements" in output.splitlines()[-1]
 

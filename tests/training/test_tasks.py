@@ -118,7 +118,7 @@ def test_old_events_are_archived_by_a_process_that_tick_does_not_wait_for(
     def archiver() -> subprocess.Popen[bytes]:
         tasks.archive()
         (child,) = children.values()
-        assert child.wait(timeout=60) == 0
+        assert child.wait(timeout=400) == 0
         return child
 
     first = archiver()

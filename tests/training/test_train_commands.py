@@ -202,7 +202,6 @@ def test_ppo_trains_on_the_prompts_and_shows_what_was_said(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_ppo_starts_an_engine_where_none_is_named_and_stops_it(
     hone: CliRunner, reward: Path, pairs: Path, recipe: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -217,7 +216,6 @@ def test_ppo_starts_an_engine_where_none_is_named_and_stops_it(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_killed_run_goes_on_and_comes_to_the_same(
     hone: CliRunner, demonstrations: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ from tests.conftest import free_port
 from tests.moderation.backends.random_classifier import TEXTS, write_classifier
 from tests.tiny_model import write_tiny_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 pytest.importorskip("vllm", reason="vllm is not installed")
 
 GUARD = """
@@ -59,7 +59,7 @@ def vllm(model: Path, *options: str) -> Iterator[str]:
             yield url
         finally:
             process.terminate()
-            process.wait(timeout=60)
+            process.wait(timeout=400)
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

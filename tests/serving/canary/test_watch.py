@@ -35,7 +35,7 @@ Start = Callable[..., Running]
 def judge(gateway: Running, form: str, body: Any, *, key: str | None = None) -> str:
     headers = {"authorization": f"Bearer {key or gateway.label_secret}"}
     url = f"{gateway.url}/v1/feedback/{form}"
-    answer = httpx2.post(url, json=body, headers=headers, timeout=20)
+    answer = httpx2.post(url, json=body, headers=headers, timeout=100)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
 

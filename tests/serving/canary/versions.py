@@ -35,7 +35,7 @@ def publish(gateway: Running, version: str = NEW, **fields: Any) -> PolicyRecord
 
 def call(gateway: Running, method: str, path: str, body: Any = None) -> httpx2.Response:
     headers = {"authorization": f"Bearer {gateway.admin_secret}"}
-    return httpx2.request(method, gateway.url + path, json=body, headers=headers, timeout=30)
+    return httpx2.request(method, gateway.url + path, json=body, headers=headers, timeout=100)
 
 
 def begin(gateway: Running, version: str = NEW, **body: Any) -> httpx2.Response:
@@ -64,7 +64,7 @@ def answers_by(gateway: Running, users: list[str]) -> dict[str, str]:
     return {user: ask(gateway, user).headers["x-policy-version"] for user in users}
 
 
-def wait_until(is_so: Callable[[], bool], *, within_s: float = 20) -> None:
+def wait_until(is_so: Callable[[], bool], *, within_s: float = 60) -> None:
     deadline = time.monotonic() + within_s
     while not is_so():
         assert time.monotonic() < deadline

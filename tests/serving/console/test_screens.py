@@ -44,7 +44,7 @@ def page(gateway: Running) -> Iterator[httpx2.Client]:
 
 @contextmanager
 def browser(gateway: Running, secret: str) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=gateway.url, follow_redirects=True, timeout=20) as opened:
+    with httpx2.Client(base_url=gateway.url, follow_redirects=True, timeout=100) as opened:
         opened.post("/console", data={"key": secret})
         yield opened
 

@@ -39,7 +39,7 @@ def ask(gateway: Running, path: str, *scopes: str, method: str = "GET") -> httpx
     """With a new key of these scopes."""
     secret, _ = auth.create_key(gateway.redis, name="somebody", scopes=scopes)
     headers = {"authorization": f"Bearer {secret}"}
-    return httpx2.request(method, gateway.url + path, headers=headers, timeout=20)
+    return httpx2.request(method, gateway.url + path, headers=headers, timeout=100)
 
 
 READS = ("overview", "engines", "audit", "settings", "policies", "rounds", "learning", "canary")

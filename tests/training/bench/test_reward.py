@@ -42,7 +42,6 @@ def test_a_ranking_is_to_trl_the_pairs_of_its_answers() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_both_trainers_have_the_same_losses(tiny_folder: Path) -> None:
     report = run(task_on(tiny_folder, num_rankings=6), ks=[3], layers=[1], say=lambda line: None)
     ours, peer = report["K = 3"]["pairs"]
