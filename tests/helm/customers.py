@@ -1,6 +1,6 @@
 """People who ask through a Service and judge what they were answered, and what became of every request.
 
-They do not try again: whatever a restart drops is seen.
+They try nothing again but a judgement after a 503, and that is counted: whatever a restart drops is seen.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Tally:
     outcomes: Counter[str] = field(default_factory=Counter)  # by kind, those that went well
     failures: list[str] = field(default_factory=list)
     judged: set[str] = field(default_factory=set)  # ids of judgements that were taken
+    num_asked_again: int = 0
     longest_s: float = 0.0
 
     @property
@@ -96,8 +97,15 @@ class Customers:
         return await _post(session, "/v1/chat/completions", self._question(max_tokens=8))
 
     async def _judge(self, session: aiohttp.ClientSession, completion: str) -> Any:
+        """Again after a 503, as the API's errors ask for: only Redis may know the answer."""
         body = {"completion_id": completion, "index": 0, "thumb": "up"}
-        return await _post(session, "/v1/feedback/ratings", body)
+        for _ in range(30):
+            async with session.post("/v1/feedback/ratings", json=body) as response:
+                if response.status != 503:
+                    return await _said(response)
+            self.tally.num_asked_again += 1
+            await asyncio.sleep(float(response.headers["retry-after"]))
+        raise TimeoutError("a judgement was not taken")
 
     async def _moderated(self, session: aiohttp.ClientSession) -> Any:
         text = f"a lovely day {self._random.getrandbits(64):x}"
@@ -121,6 +129,10 @@ class Customers:
 
 async def _post(session: aiohttp.ClientSession, path: str, body: Any) -> Any:
     async with session.post(path, json=body) as response:
-        said = await response.read()
-        assert response.status in (200, 201), f"{response.status} {said[:300]!r}"
-        return orjson.loads(said)
+        return await _said(response)
+
+
+async def _said(response: aiohttp.ClientResponse) -> Any:
+    said = await response.read()
+    assert response.status in (200, 201), f"{response.status} {said[:300]!r}"
+    return orjson.loads(said)
