@@ -21,6 +21,7 @@ import pytest
 import redis
 
 from tests.conftest import free_port
+from tests.serving.otlp_collector import Collector
 from tests.tiny_model import write_tiny_model
 from training.config import RECIPES
 from training.demo_people import Person
@@ -168,11 +169,27 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Stack]:
+def collector() -> Iterator[Collector]:
+    served = Collector()
+    served.start()
+    yield served
+    served.stop()
+
+
+@pytest.fixture(scope="module")
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, collector: Collector
+) -> Iterator[Stack]:
+    """Its spans go to `collector`."""
     pytest.importorskip("vllm", reason="no vLLM on this machine")
     folder = tmp_path_factory.mktemp("stack") / "data"
     running = start_stack(
-        folder, tiny_model, HONE_TRAINING_RECIPE="tiny", HONE_SERVING_MAX_MODEL_LEN="256"
+        folder,
+        tiny_model,
+        HONE_TRAINING_RECIPE="tiny",
+        HONE_SERVING_MAX_MODEL_LEN="256",
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        OTEL_BSP_SCHEDULE_DELAY="200",
     )
     yield running
     stop_stack(running)

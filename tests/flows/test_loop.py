@@ -22,6 +22,8 @@ from serving.stack.parts import load_secrets
 from tests.flows.conftest import OPEN, Stack, write_recipe
 from tests.helm.exported_metrics import named as named_in
 from tests.helm.test_dashboards import DASHBOARDS, queries
+from tests.serving.otlp_collector import Collector, Received
+from tests.serving.webhook_receiver import wait_until
 from training.config import RECIPES
 from training.demo_people import Person
 from training.demo_traffic import Traffic
@@ -182,6 +184,30 @@ async def test_a_second_round_continues_from_the_first_and_drops_no_stream(
     assert result["wrong_version"] == result["header_disagreed_with_policy"] == 0
     assert result["by_new_version"] > 0
     await assert_all_agree(stack, "policy-0002")
+
+
+def test_an_answer_is_one_trace_into_vllm_and_the_log_and_what_it_taught_is_linked_with_it(
+    stack: Stack, collector: Collector
+) -> None:
+    client = openai.OpenAI(base_url=stack.url + "/v1", api_key=stack.ready["api_key"])
+    messages: Any = [{"role": "user", "content": "trace me"}]
+    answer = client.chat.completions.create(model="policy", messages=messages, max_tokens=4)
+    client.close()
+    event: Any = eventlog.get(stack.redis, "completions", answer.id)
+
+    def of_answer() -> dict[str, Received]:
+        return {span.name: span for span in collector.spans if span.trace_id == event.trace_id}
+
+    request = "POST /v1/chat/completions"
+    wait_until(lambda: {request, "engine.answer", "llm_request"} <= of_answer().keys())
+    asked, engine, vllm = (of_answer()[name] for name in (request, "engine.answer", "llm_request"))
+    assert (engine.parent, vllm.parent) == (asked.id, engine.id)
+    services = [span.resource["service.name"] for span in (asked, engine, vllm)]
+    assert services == ["hone-gateway", "hone-gateway", "hone-engine"]
+    rounds = [span for span in collector.spans if span.name == "round"]
+    known = {span.trace_id for span in collector.spans if span.name == request}
+    assert len(rounds) == 2
+    assert all(span.links and known.issuperset(span.links) for span in rounds)
 
 
 def test_reference_and_candidate_of_a_round_answer_again_and_are_judged(stack: Stack) -> None:

@@ -45,7 +45,7 @@ class Collector(Served):
 
     def wait(self, *names: str) -> list[Received]:
         """The spans with these names, in their order, once all of them have come."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             by_name = {span.name: span for span in self.spans}
             if by_name.keys() >= set(names):
