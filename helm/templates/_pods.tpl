@@ -9,8 +9,8 @@
 - name: HONE_SERVING_ENGINE_TOKEN
   valueFrom:
     secretKeyRef:
-      name: {{ $values.engineToken.existingSecret | default $own }}
-      key: {{ ternary $values.engineToken.existingSecretKey "engine-token" (not (empty $values.engineToken.existingSecret)) }}
+      name: {{ $values.engineToken.existingSecret | default $own | quote }}
+      key: {{ ternary $values.engineToken.existingSecretKey "engine-token" (not (empty $values.engineToken.existingSecret)) | quote }}
 {{- end }}
 {{- end }}
 {{- if not (has .name (list "engine" "rollout" "model")) }}
@@ -20,16 +20,16 @@
 - name: HONE_MODERATION_BACKEND_KEY
   valueFrom:
     secretKeyRef:
-      name: {{ $values.moderation.backend.existingSecret }}
-      key: {{ $values.moderation.backend.existingSecretKey }}
+      name: {{ $values.moderation.backend.existingSecret | quote }}
+      key: {{ $values.moderation.backend.existingSecretKey | quote }}
 {{- end }}
 {{- if and (has .name (list "gateway" "control" "train" "distributed")) $values.archive.existingSecret }}
 {{- range $variable := list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
-- name: {{ $variable }}
+- name: {{ $variable | quote }}
   valueFrom:
     secretKeyRef:
-      name: {{ $values.archive.existingSecret }}
-      key: {{ $variable }}
+      name: {{ $values.archive.existingSecret | quote }}
+      key: {{ $variable | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -44,13 +44,13 @@
 {{- $query = append $query "ssl_certfile=/etc/hone/redis-client/tls.crt" -}}
 {{- $query = append $query "ssl_keyfile=/etc/hone/redis-client/tls.key" -}}
 {{- end -}}
-- name: {{ ternary $target "REDIS_ADDRESS" (empty $query) }}
+- name: {{ ternary $target "REDIS_ADDRESS" (empty $query) | quote }}
   valueFrom:
     secretKeyRef:
-      name: {{ $redis.existingSecret | default (include "hone.fullname" .root) }}
-      key: {{ ternary "redis-url" $redis.existingSecretKey (empty $redis.existingSecret) }}
+      name: {{ $redis.existingSecret | default (include "hone.fullname" .root) | quote }}
+      key: {{ ternary "redis-url" $redis.existingSecretKey (empty $redis.existingSecret) | quote }}
 {{- if $query }}
-- name: {{ $target }}
+- name: {{ $target | quote }}
   value: "$(REDIS_ADDRESS)?{{ join "&" $query }}"
 {{- end }}
 {{- end -}}
@@ -59,7 +59,7 @@
 {{- define "hone.env" -}}
 envFrom:
   - configMapRef:
-      name: {{ include "hone.partName" . }}
+      name: {{ include "hone.partName" . | quote }}
   {{- with .part.extraEnvFrom }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -107,8 +107,8 @@ labels:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 annotations:
-  checksum/settings: {{ include "hone.settings" . | sha256sum }}
-  checksum/secrets: {{ include "hone.givenSecrets" .root | sha256sum }}
+  checksum/settings: {{ include "hone.settings" . | sha256sum | quote }}
+  checksum/secrets: {{ include "hone.givenSecrets" .root | sha256sum | quote }}
   {{- with .part.podAnnotations }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -116,7 +116,7 @@ annotations:
 
 {{/* The fields of a pod's spec that come before its containers. Takes (dict "root" $ "name" … "part" …). */}}
 {{- define "hone.podSpec" -}}
-serviceAccountName: {{ include "hone.serviceAccountName" . }}
+serviceAccountName: {{ include "hone.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -142,10 +142,10 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 {{- with .part.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .part.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- if .part.topologySpreadConstraints }}
 topologySpreadConstraints:
@@ -200,25 +200,25 @@ volumeMounts:
 volumes:
   - name: tmp
     emptyDir:
-      sizeLimit: {{ .part.tmpSize | default "1Gi" }}
+      sizeLimit: {{ .part.tmpSize | default "1Gi" | quote }}
   {{- if .data }}
   - name: data
     persistentVolumeClaim:
-      claimName: {{ .root.Values.artifacts.existingClaim | default (include "hone.partName" (dict "root" .root "name" "artifacts")) }}
+      claimName: {{ .root.Values.artifacts.existingClaim | default (include "hone.partName" (dict "root" .root "name" "artifacts")) | quote }}
   {{- end }}
   {{- if not (has .name (list "engine" "rollout" "model")) }}
   {{- with .root.Values.redis.tls.caSecret }}
   - name: redis-ca
     secret:
-      secretName: {{ . }}
+      secretName: {{ . | quote }}
       items:
-        - key: {{ $.root.Values.redis.tls.caSecretKey }}
+        - key: {{ $.root.Values.redis.tls.caSecretKey | quote }}
           path: ca.crt
   {{- end }}
   {{- with .root.Values.redis.tls.clientSecret }}
   - name: redis-client
     secret:
-      secretName: {{ . }}
+      secretName: {{ . | quote }}
       defaultMode: 0440
   {{- end }}
   {{- end }}

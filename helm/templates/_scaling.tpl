@@ -23,7 +23,7 @@ spec:
   scaleTargetRef:
     apiVersion: apps/v1
     kind: {{ .kind }}
-    name: {{ include "hone.partName" . }}
+    name: {{ include "hone.partName" . | quote }}
   minReplicas: {{ .part.autoscaling.minReplicas }}
   maxReplicas: {{ .part.autoscaling.maxReplicas }}
   metrics:

@@ -62,6 +62,12 @@ class Users:
             while len(self.answers) < enough:
                 await asyncio.sleep(0.02)
 
+    async def are_answered_by(self, version: str, *, within_s: float) -> None:
+        """Until one was, by that alone."""
+        async with asyncio.timeout(within_s):
+            while not any(answer.versions == {version} for answer in self.answers):
+                await asyncio.sleep(0.02)
+
     async def ask_until(self, is_over: asyncio.Event) -> None:
         async with aiohttp.ClientSession(headers=self._headers) as session:
             users = [self._user(session, is_over, is_stream=n % 2 == 0) for n in range(_NUM_USERS)]

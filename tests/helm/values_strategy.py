@@ -26,6 +26,11 @@ def changes() -> Strategy:
     return st.lists(one, min_size=1, max_size=8)
 
 
+def taking(value: Any) -> list[tuple[str, ...]]:
+    """Where in the tree this value may stand."""
+    return [path for path in sorted(_leaves(SCHEMA)) if _is_valid(path, value)]
+
+
 def merged(pairs: list[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
     """As a values file has them."""
     values: dict[str, Any] = {}

@@ -24,7 +24,7 @@ kind: StatefulSet
 metadata:
   {{- include "hone.metadata" $about | nindent 2 }}
 spec:
-  serviceName: {{ include "hone.partName" $about }}
+  serviceName: {{ include "hone.partName" $about | quote }}
   {{- if .fixed }}
   replicas: {{ .part.replicas }}
   {{- end }}
@@ -113,10 +113,10 @@ spec:
       spec:
         accessModes: [ReadWriteOnce]
         {{- with .part.cache.storageClass }}
-        storageClassName: {{ . }}
+        storageClassName: {{ . | quote }}
         {{- end }}
         resources:
           requests:
-            storage: {{ .part.cache.size }}
+            storage: {{ .part.cache.size | quote }}
   {{- end }}
 {{- end -}}

@@ -33,8 +33,8 @@ spec:
         - name: HF_TOKEN
           valueFrom:
             secretKeyRef:
-              name: {{ . }}
-              key: {{ $part.existingSecretKey }}
+              name: {{ . | quote }}
+              key: {{ $part.existingSecretKey | quote }}
         {{- end }}
         {{- with $part.extraEnv }}
         {{- toYaml . | nindent 8 }}

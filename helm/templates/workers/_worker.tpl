@@ -23,7 +23,7 @@ spec:
       {{- include "hone.podSpec" . | nindent 6 }}
       terminationGracePeriodSeconds: {{ $part.graceSeconds }}
       containers:
-        - name: {{ .name }}
+        - name: {{ .name | quote }}
           {{- include "hone.containerImage" (dict "root" .root "image" .root.Values.worker.image) | nindent 10 }}
           command: [hone]
           args:
