@@ -42,9 +42,9 @@ from training.lease import FENCE, Lease
 from training.rounds import Rounds
 from training.settings import TrainingSettings
 
-pytestmark = pytest.mark.timeout(1800)
 
 _NUM_EXAMPLES = int(os.environ.get("HONE_MACHINE_EXAMPLES", "60"))
+pytestmark = pytest.mark.timeout(1200 + 4 * _NUM_EXAMPLES)
 # A round of five steps takes about this many burns: something happens at any of them, or behind all.
 _MOMENTS = st.sampled_from(range(160))  # evenly: small integers would be drawn far more often
 _BROKEN = st.sampled_from([None] * 10 + ["snapshot", "reward", "ppo", "gate", "publish"])
