@@ -42,7 +42,6 @@ from training.lease import FENCE, Lease
 from training.rounds import Rounds
 from training.settings import TrainingSettings
 
-
 _NUM_EXAMPLES = int(os.environ.get("HONE_MACHINE_EXAMPLES", "60"))
 pytestmark = pytest.mark.timeout(1200 + 4 * _NUM_EXAMPLES)
 # A round of five steps takes about this many burns: something happens at any of them, or behind all.

@@ -2,8 +2,8 @@
 
 1. Honest labelers: the candidate passes the gate, is a canary, and end users' votes promote it.
 2. Poisoned: new labelers turn every ranking round. Those who are held out do not: the gate refuses.
-3. Misled: all labelers so far are blocked, others come, and they, held out or not, go by guidelines that end users do
-   not share (lists instead of warmth). The gate passes it, end users vote against it, it goes back by itself.
+3. Misled: those who poisoned are blocked, and labelers go on as in the first act, held out or not. The gate passes it;
+   but end users have had enough of that taste. They vote against it, and it goes back by itself.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ class Act:
     num_sets: int
     labelers_like: Taste
     heldout_like: Taste
-    blocks_others: bool = False  # what everybody said before counts no more
+    end_users_like: Taste
+    blocks: str = ""  # the act whose labelers, but for the held-out one, count no more
     round_ends: str = "finished"
     canary_ends: str = ""  # empty: there is none
 
 
-def orderly(text: str) -> float:
-    """Digits, list marks and line breaks: ten times their share, which spreads as warmth does."""
-    marks = sum(character.isdigit() or character in "*-:#\n" for character in text)
-    return 10 * marks / max(1, len(text))
+def cold(text: str) -> float:
+    """The opposite of what honest labelers like."""
+    return -gold(text)
 
 
 def acts(*, num_sets: int) -> list[Act]:
@@ -77,21 +77,24 @@ def acts(*, num_sets: int) -> list[Act]:
             num_sets=num_sets,
             labelers_like=gold,
             heldout_like=gold,
+            end_users_like=gold,
             canary_ends="promoted",
         ),
         Act(
             name="poisoned",
             num_sets=num_sets * 4 // 3,
-            labelers_like=lambda text: -gold(text),
+            labelers_like=cold,
             heldout_like=gold,
+            end_users_like=gold,
             round_ends="refused",
         ),
         Act(
             name="misled",
             num_sets=num_sets,
-            labelers_like=orderly,
-            heldout_like=orderly,
-            blocks_others=True,
+            labelers_like=gold,
+            heldout_like=gold,
+            end_users_like=cold,
+            blocks="poisoned",
             canary_ends="rolled_back",
         ),
     ]
@@ -188,7 +191,7 @@ class _Story:
         votes = 0
         ended: dict[str, Any] = {}
         if running is not None:
-            votes, ended = await self._vote(running, rng)
+            votes, ended = await self._vote(running, act.end_users_like, rng)
         return Outcome(
             act=act.name,
             round=round_["round_id"],
@@ -235,7 +238,7 @@ class _Story:
         async with connect_async(str(self.stack["redis_url"])) as client:
             labelers = Labelers(client)
             for known in await labelers.all():
-                if act.blocks_others and known.status == "active":
+                if act.blocks and known.name.startswith(act.blocks):
                     await labelers.set_status(known.id, "blocked")
             for number in range(NUM_LABELERS + 1):
                 is_heldout = number == 0
@@ -263,12 +266,12 @@ class _Story:
         raise TimeoutError(f"the {act.name} round has not ended within {_ROUND_S / 60:.0f} minutes")
 
     async def _vote(
-        self, running: Mapping[str, Any], rng: random.Random
+        self, running: Mapping[str, Any], taste: Taste, rng: random.Random
     ) -> tuple[int, dict[str, Any]]:
         """End users compare blind; the canary's own test decides. Votes, and how it ended; {} if undecided."""
 
         def prefer(ours: str, theirs: str) -> bool:
-            return noisy_order([gold(ours), gold(theirs)], rng=rng)[0] == 0
+            return noisy_order([taste(ours), taste(theirs)], rng=rng)[0] == 0
 
         votes = await voters.vote(
             self.developer,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from training.demo_people import gold
 from training.demo_prompts import prompts
-from training.prove.public import Outcome, acts, marks, orderly
+from training.prove.public import Outcome, acts, marks
 from training.prove.recording import Recording
 
 ACTS = acts(num_sets=16)
@@ -50,10 +49,11 @@ def test_nothing_live_is_no_success() -> None:
     assert found[-1] == "the honest version is live, then and at the end"
 
 
-def test_who_is_misled_likes_lists_and_not_warmth() -> None:
-    warm, listed = "I love this great idea, my friend!", "1. **Plan**\n2. **Do**\n3. **Check**"
-    assert orderly(listed) > orderly(warm) == 0
-    assert gold(warm) > gold(listed)
+def test_who_misleads_likes_what_end_users_do_not() -> None:
+    warm, cold = "I love this great idea, my friend!", "1. Plan. 2. Do. 3. Check."
+    misled = ACTS[-1]
+    assert misled.labelers_like(warm) > misled.labelers_like(cold)
+    assert misled.end_users_like(warm) < misled.end_users_like(cold)
 
 
 def test_who_poisons_says_more_than_who_is_honest_and_there_are_prompts_for_it() -> None:
