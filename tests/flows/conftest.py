@@ -129,7 +129,7 @@ def start_stack(folder: Path, model: Path, **environment: str) -> Stack:
             env=os.environ | environment,
             start_new_session=True,
         )
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 540
     while not (folder / "ready.json").exists():
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
