@@ -69,7 +69,7 @@ def main() -> None:
         if (lacking := _lacking_here(error)) is None:
             raise
         typer.echo(
-            f"error: {lacking}: in a cluster run it in the control worker's container", err=True
+            f"error: {lacking}; in a cluster run it in the control worker's container", err=True
         )
         sys.exit(1)
     except ValueError as error:
@@ -86,7 +86,7 @@ def _lacking_here(error: ModuleNotFoundError | OSError) -> str | None:
     if isinstance(error, OSError):
         return str(error) if error.errno == errno.EROFS else None
     package = str(error.name).partition(".")[0]
-    return None if package in _OURS else f"there is no {package} here"
+    return None if package in _OURS else f"there is no {package} here: `make install` puts it there"
 
 
 def _wrong_settings(error: ValueError) -> list[str]:
@@ -95,10 +95,11 @@ def _wrong_settings(error: ValueError) -> list[str]:
 
     if not isinstance(error, ValidationError) or not error.title.endswith("Settings"):
         return []
-    prefix = f"HONE_{error.title.removesuffix('Settings').upper()}_"
+    package = error.title.removesuffix("Settings").lower()
     found = error.errors(include_url=False, include_input=False)  # an input may be a secret
     return [
-        f"{prefix}{'_'.join(map(str, one['loc'][:1])).upper()}: {one['msg']} (see settings.py)"
+        f"{'_'.join(('HONE', package, *map(str, one['loc'][:1]))).upper()}: {one['msg']} "
+        f"(see {package}/settings.py)"
         for one in found
     ]
 

@@ -32,7 +32,10 @@ def test_a_package_that_is_not_there_is_named_with_the_container_that_has_it(
     done = run("label", "stats", before="sys.modules['evalica'] = None", redis_url=redis_url)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "no evalica here: in a cluster run it in the control worker" in done.stderr
+    assert (
+        "no evalica here: `make install` puts it there; in a cluster run it in the control worker"
+        in done.stderr
+    )
 
 
 def test_a_module_of_ours_that_is_missing_is_a_fault(redis_url: str) -> None:
@@ -53,6 +56,6 @@ def write(number: int):
     done = run("write", str(errno.EROFS), before=before, redis_url=redis_url)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "'/data/archive': in a cluster run it in the control worker" in done.stderr
+    assert "'/data/archive'; in a cluster run it in the control worker" in done.stderr
     done = run("write", str(errno.ENOENT), before=before, redis_url=redis_url)
     assert "Traceback" in done.stderr

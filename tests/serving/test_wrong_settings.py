@@ -23,4 +23,5 @@ def test_each_variable_is_named_in_a_line_and_no_secret_is_shown(command: str) -
     assert run.returncode == 2
     lines = run.stderr.splitlines()
     assert [line.split(":")[1].strip() for line in lines] == sorted(wrong, reverse=True)
+    assert all("(see serving/settings.py)" in line for line in lines)
     assert "short" not in run.stderr.replace("too short", "")
