@@ -176,7 +176,7 @@ class Intake:
 
     async def _completion(self, completion_id: str, caller: Caller) -> Completion:
         event = await self._journal.get(Completion.kind, completion_id)
-        if event is None and self._journal.may_wait_elsewhere(completion_id):
+        if event is None and await self._journal.may_wait_elsewhere(Completion.kind, completion_id):
             raise Unavailable("Redis was away; this answer is on its way to it", retry_after_s=2)
         if not isinstance(event, Completion) or not caller.may_judge(event):
             raise NotFound(f"there is no completion {completion_id}", param="completion_id")

@@ -132,10 +132,13 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             raise _no_disk(error) from error
 
-    def may_wait_elsewhere(self, event_id: str) -> bool:
-        """Whether what is found nowhere may be on its way: made while Redis was away, which was just now."""
+    async def may_wait_elsewhere(self, kind: str, event_id: str) -> bool:
+        """Whether what is found nowhere may be on its way: made while Redis was away, which was just now,
+        and not erased since. Raises redis.RedisError."""
         made = made_at(event_id)
-        return made is not None and self._outage.covers(made)
+        if made is None or not self._outage.covers(made):
+            return False
+        return not await self.redis.hexists(keys.index(kind), event_id)
 
     def forget(self, event_id: str) -> None:
         """Keep an erased event no longer in memory."""

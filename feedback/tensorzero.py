@@ -23,7 +23,7 @@ from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from feedback.callers import Caller
-from feedback.errors import BadRequest, NotFound, Unprocessable
+from feedback.errors import BadRequest, NotFound, Unavailable, Unprocessable
 from feedback.events import id_of, new_id, uuid_of
 from feedback.intake import Intake
 from feedback.judgements import (
@@ -91,15 +91,20 @@ def build_router(
 
 
 async def _find(body: TensorZeroFeedback, intake: Intake, caller: Caller) -> Judgement:
-    """The judgement, about answers that are there. Raises NotFound, Unprocessable."""
+    """The judgement, about answers that are there. Raises NotFound, Unprocessable; Unavailable where it
+    may be one of those that cannot be seen now."""
+    unseen: Unavailable | None = None
     for completion_id in _ids(body.about):
         judgement = judgement_of(body, completion_id)
         try:
             await intake.check(judgement, caller)
         except NotFound:
             continue
+        except Unavailable as error:
+            unseen = error
+            continue
         return judgement
-    raise NotFound(f"there is no inference {body.about}", param="inference_id")
+    raise unseen or NotFound(f"there is no inference {body.about}", param="inference_id")
 
 
 def judgement_of(body: TensorZeroFeedback, completion_id: str) -> Judgement:
