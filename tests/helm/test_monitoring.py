@@ -48,6 +48,13 @@ def test_prometheus_reads_what_listens(found: Rendered, component: str) -> None:
     assert endpoint["path"] == "/metrics"
 
 
+def test_rollout_engines_are_read_where_there_are_any(chart: Chart) -> None:
+    monitored = {"monitoring": {"podMonitors": {"enabled": True}}}
+    assert not chart.render(monitored).has("PodMonitor", "rollout")
+    with_rollouts = {**monitored, "rolloutEngine": {"enabled": True}}
+    assert chart.render(with_rollouts).has("PodMonitor", "rollout")
+
+
 def test_engines_are_read_with_the_token_that_their_gateways_have(found: Rendered) -> None:
     (endpoint,) = found.one("PodMonitor", "engine")["spec"]["podMetricsEndpoints"]
     token = found.env("gateway")["HONE_SERVING_ENGINE_TOKEN"]["secretKeyRef"]
