@@ -56,6 +56,8 @@ app.command()(oversight.audit)
 
 
 _OURS = ("feedback", "moderation", "serving", "training")
+_ELSEWHERE = "in a cluster run it in the control worker's container"
+_FULL_OR_FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES)
 
 
 def main() -> None:
@@ -66,11 +68,9 @@ def main() -> None:
         typer.echo(f"error: {error.message}", err=True)
         sys.exit(3 if error.error_code == NOT_GATED else 1)
     except (ModuleNotFoundError, OSError) as error:
-        if (lacking := _lacking_here(error)) is None:
+        if (reason := _of_the_place(error)) is None:
             raise
-        typer.echo(
-            f"error: {lacking}; in a cluster run it in the control worker's container", err=True
-        )
+        typer.echo(f"error: {reason}", err=True)
         sys.exit(1)
     except ValueError as error:
         if not (wrong := _wrong_settings(error)):
@@ -80,13 +80,17 @@ def main() -> None:
         sys.exit(2)
 
 
-def _lacking_here(error: ModuleNotFoundError | OSError) -> str | None:
-    """What a gateway's container lacks of what a command takes; None if it is another error. Its image has
-    no numpy, and it only reads /data."""
+def _of_the_place(error: ModuleNotFoundError | OSError) -> str | None:
+    """What is wrong with where a command runs; None if it is another error. A gateway's image has no numpy,
+    and it only reads /data."""
     if isinstance(error, OSError):
-        return str(error) if error.errno == errno.EROFS else None
+        if error.errno in _FULL_OR_FORBIDDEN:
+            return str(error)
+        return f"{error}; {_ELSEWHERE}" if error.errno == errno.EROFS else None
     package = str(error.name).partition(".")[0]
-    return None if package in _OURS else f"there is no {package} here: `make install` puts it there"
+    if package in _OURS:
+        return None
+    return f"there is no {package} here: `make install` puts it there; {_ELSEWHERE}"
 
 
 def _wrong_settings(error: ValueError) -> list[str]:

@@ -44,7 +44,7 @@ def test_a_module_of_ours_that_is_missing_is_a_fault(redis_url: str) -> None:
     assert "Traceback" in done.stderr
 
 
-def test_a_folder_that_may_only_be_read_is_named_with_the_container_that_writes(
+def test_a_folder_that_may_only_be_read_or_is_full_is_named(
     redis_url: str,
 ) -> None:
     before = """
@@ -57,5 +57,7 @@ def write(number: int):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "'/data/archive'; in a cluster run it in the control worker" in done.stderr
+    done = run("write", str(errno.ENOSPC), before=before, redis_url=redis_url)
+    assert done.stderr == "error: [Errno 28] no: '/data/archive'\n"
     done = run("write", str(errno.ENOENT), before=before, redis_url=redis_url)
     assert "Traceback" in done.stderr
