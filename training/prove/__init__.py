@@ -19,7 +19,7 @@ answers       its held-out prompts, answered by reference and candidate: gold, s
 best_of_n     what choosing among n answers gives
 canary        the canary's sequential test: false alarms and power
 crowd         the simulated people before it
-public        experiment E: three rounds, promoted, refused, rolled back
+public        experiment E: three rounds, rolled back, refused, promoted
 label_page    its labelers, at /label
 voters        its end users, who compare a canary with production
 recording     what happened when

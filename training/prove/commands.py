@@ -116,7 +116,7 @@ def public(
     ] = 480,
     as_json: AsJson = False,
 ) -> None:
-    """E: three rounds on the real model: promoted by people, refused by the gate, rolled back by people."""
+    """E: three rounds on the real model: rolled back by people, refused by the gate, promoted by people."""
     from training.prove import public, report
 
     proof = public.prove(num_sets=sets, seed=seed, tell=lambda line: typer.echo(line, err=True))

@@ -1,9 +1,9 @@
 """Experiment E: three rounds meet the public. A stack of its own, the real model, and people at every door.
 
-1. Honest labelers: the candidate passes the gate, is a canary, and end users' votes promote it.
+1. Misled: labelers like what end users do not. The gate, which knows labelers, passes it; end users vote against
+   the canary, and it goes back by itself.
 2. Poisoned: new labelers turn every ranking round. Those who are held out do not: the gate refuses.
-3. Misled: those who poisoned are blocked, and labelers go on as in the first act, held out or not. The gate passes it;
-   but end users have had enough of that taste. They vote against it, and it goes back by itself.
+3. Honest: those who poisoned are blocked, and end users like what labelers like. Their votes promote it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ import stamina
 from feedback.connection import connect_async
 from feedback.labeling.labelers import Labelers
 from serving.commands.options import ready
+from serving.lineage import round_facts
+from serving.registry import BASE
 from training.demo_people import Person, end_users_ask, gold, noisy_order
 from training.demo_prompts import prompts
 from training.prove import voters
@@ -73,12 +75,12 @@ def acts(*, num_sets: int) -> list[Act]:
     """The second outweighs the first: each snapshot holds all judgements so far."""
     return [
         Act(
-            name="honest",
+            name="misled",
             num_sets=num_sets,
             labelers_like=gold,
             heldout_like=gold,
-            end_users_like=gold,
-            canary_ends="promoted",
+            end_users_like=cold,
+            canary_ends="rolled_back",
         ),
         Act(
             name="poisoned",
@@ -89,13 +91,13 @@ def acts(*, num_sets: int) -> list[Act]:
             round_ends="refused",
         ),
         Act(
-            name="misled",
+            name="honest",
             num_sets=num_sets,
             labelers_like=gold,
             heldout_like=gold,
-            end_users_like=cold,
+            end_users_like=gold,
             blocks="poisoned",
-            canary_ends="rolled_back",
+            canary_ends="promoted",
         ),
     ]
 
@@ -124,7 +126,12 @@ def prove(*, num_sets: int, seed: int, tell: Callable[[str], None]) -> Proof:
     stamina.instrumentation.set_on_retry_hooks([])  # a busy server is no news
     with own_stack(_SETTINGS) as data_dir:
         outcomes, record = asyncio.run(_play(ready(data_dir), num_sets, seed, tell))
+        gates = {
+            outcome.act: round_facts.read(data_dir / "rounds" / outcome.round / "gate/report.json")
+            for outcome in outcomes
+        }
     figures = {
+        "gates": gates,
         "outcomes": [asdict(outcome) for outcome in outcomes],
         "recording": [asdict(moment) for moment in record.moments],
     }
@@ -151,9 +158,13 @@ def marks(outcomes: Sequence[Outcome], wanted: Sequence[Act]) -> list[Mark]:
         if act.canary_ends:
             ended = outcome.canary_outcome == act.canary_ends
             found.append(at_least(f"{act.name}: people have it {act.canary_ends}", ended, 1))
-    good = outcomes[0].version
-    is_live = bool(good) and all(outcome.production == good for outcome in outcomes)
-    return [*found, at_least("the honest version is live, then and at the end", is_live, 1)]
+    *before, last = outcomes
+    is_live = bool(last.version) and last.production == last.version
+    only_then = is_live and all(outcome.production == BASE for outcome in before)
+    return [
+        *found,
+        at_least("the honest version is live at the end, and no other before", only_then, 1),
+    ]
 
 
 async def _play(

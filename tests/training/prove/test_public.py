@@ -4,28 +4,36 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from serving.registry import BASE
 from training.demo_prompts import prompts
 from training.prove.public import Outcome, acts, marks
 from training.prove.recording import Recording
 
 ACTS = acts(num_sets=16)
-HONEST = Outcome(
-    act="honest",
+MISLED = Outcome(
+    act="misled",
     round="round-0001",
     round_status="finished",
     failed_checks="",
     version="policy-0001",
-    canary_outcome="promoted",
-    end_reason="people prefer the canary in blind pairs",
+    canary_outcome="rolled_back",
+    end_reason="people prefer production in blind pairs",
     rankings=16,
     votes=50,
-    production="policy-0001",
+    production=BASE,
     seconds_labeling=1.0,
     seconds_round=1.0,
     seconds_canary=1.0,
 )
-POISONED = replace(HONEST, act="poisoned", round_status="refused", version="", canary_outcome="")
-MISLED = replace(HONEST, act="misled", version="policy-0002", canary_outcome="rolled_back")
+POISONED = replace(MISLED, act="poisoned", round_status="refused", version="", canary_outcome="")
+HONEST = replace(
+    MISLED,
+    act="honest",
+    version="policy-0002",
+    canary_outcome="promoted",
+    production="policy-0002",
+)
+LIVE = "the honest version is live at the end, and no other before"
 
 
 def failed(*outcomes: Outcome) -> list[str]:
@@ -33,32 +41,29 @@ def failed(*outcomes: Outcome) -> list[str]:
 
 
 def test_each_act_has_to_end_as_the_story_says() -> None:
-    assert failed(HONEST, POISONED, MISLED) == []
+    assert failed(MISLED, POISONED, HONEST) == []
     passed = replace(POISONED, round_status="finished")
-    assert failed(HONEST, passed, MISLED) == ["poisoned: the round is refused"]
-    stayed = replace(MISLED, canary_outcome="promoted", production="policy-0002")
-    assert failed(HONEST, POISONED, stayed) == [
-        "misled: people have it rolled_back",
-        "the honest version is live, then and at the end",
-    ]
+    assert failed(MISLED, passed, HONEST) == ["poisoned: the round is refused"]
+    stayed = replace(MISLED, canary_outcome="promoted", production="policy-0001")
+    assert failed(stayed, POISONED, HONEST) == ["misled: people have it rolled_back", LIVE]
 
 
 def test_nothing_live_is_no_success() -> None:
-    nothing = replace(HONEST, version="", production="", canary_outcome="")
-    found = failed(nothing, replace(POISONED, production=""), replace(MISLED, production=""))
-    assert found[-1] == "the honest version is live, then and at the end"
+    nothing = replace(HONEST, version="", production=BASE, canary_outcome="")
+    assert failed(MISLED, POISONED, nothing) == ["honest: people have it promoted", LIVE]
+    assert failed(MISLED, POISONED, replace(nothing, production=""))[-1] == LIVE
 
 
 def test_who_misleads_likes_what_end_users_do_not() -> None:
     warm, cold = "I love this great idea, my friend!", "1. Plan. 2. Do. 3. Check."
-    misled = ACTS[-1]
+    misled, _, _ = ACTS
     assert misled.labelers_like(warm) > misled.labelers_like(cold)
     assert misled.end_users_like(warm) < misled.end_users_like(cold)
 
 
-def test_who_poisons_says_more_than_who_is_honest_and_there_are_prompts_for_it() -> None:
-    honest, poisoned, _ = acts(num_sets=480)
-    assert poisoned.num_sets > honest.num_sets
+def test_who_poisons_says_more_than_who_was_there_before_and_there_are_prompts_for_it() -> None:
+    before, poisoned, _ = acts(num_sets=480)
+    assert poisoned.num_sets > before.num_sets
     prompts(num=poisoned.num_sets, seed=0)
 
 
