@@ -20,6 +20,7 @@ best_of_n     what choosing among n answers gives
 canary        the canary's sequential test: false alarms and power
 crowd         the simulated people before it
 public        experiment E: three rounds, rolled back, refused, promoted
+acts          who labels how in each, and how it is to end
 label_page    its labelers, at /label
 voters        its end users, who compare a canary with production
 recording     what happened when

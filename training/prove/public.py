@@ -12,8 +12,9 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -23,14 +24,14 @@ from feedback.connection import connect_async
 from feedback.labeling.labelers import Labelers
 from serving.commands.options import ready
 from serving.lineage import round_facts
-from serving.registry import BASE
-from training.demo_people import Person, end_users_ask, gold, noisy_order
+from training.demo_people import Person, end_users_ask, noisy_order
 from training.demo_prompts import prompts
 from training.prove import voters
+from training.prove.acts import Act, Outcome, Taste, acts, marks
 from training.prove.label_page import Labeler
 from training.prove.own_stack import own_stack
 from training.prove.recording import Recording, recording
-from training.prove.report import Mark, Proof, at_least
+from training.prove.report import Proof
 
 NUM_LABELERS = 3
 HELDOUT_SHARE = 0.2  # of the sets: what the held-out labeler ranks
@@ -49,90 +50,16 @@ _SETTINGS = {
     "HONE_TRAINING_MIN_NEW_JUDGEMENTS": "1000000",  # rounds start when the story says so
 }
 
-Taste = Callable[[str], float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Act:
-    """One round: who labels how, and what is to come of it."""
-
-    name: str
-    num_sets: int
-    labelers_like: Taste
-    heldout_like: Taste
-    end_users_like: Taste
-    blocks: str = ""  # the act whose labelers, but for the held-out one, count no more
-    round_ends: str = "finished"
-    canary_ends: str = ""  # empty: there is none
-
-
-def cold(text: str) -> float:
-    """The opposite of what honest labelers like."""
-    return -gold(text)
-
-
-def acts(*, num_sets: int) -> list[Act]:
-    """The second outweighs the first: each snapshot holds all judgements so far."""
-    return [
-        Act(
-            name="misled",
-            num_sets=num_sets,
-            labelers_like=gold,
-            heldout_like=gold,
-            end_users_like=cold,
-            canary_ends="rolled_back",
-        ),
-        Act(
-            name="poisoned",
-            num_sets=num_sets * 4 // 3,
-            labelers_like=cold,
-            heldout_like=gold,
-            end_users_like=gold,
-            round_ends="refused",
-        ),
-        Act(
-            name="honest",
-            num_sets=num_sets,
-            labelers_like=gold,
-            heldout_like=gold,
-            end_users_like=gold,
-            blocks="poisoned",
-            canary_ends="promoted",
-        ),
-    ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What came of an act."""
-
-    act: str
-    round: str
-    round_status: str
-    failed_checks: str
-    version: str  # that became a canary
-    canary_outcome: str
-    end_reason: str
-    rankings: int
-    votes: int
-    production: str  # afterwards
-    seconds_labeling: float
-    seconds_round: float
-    seconds_canary: float
-
 
 def prove(*, num_sets: int, seed: int, tell: Callable[[str], None]) -> Proof:
     """Three acts on a stack that is started and ended. `tell` gets a line for each thing that happens."""
     stamina.instrumentation.set_on_retry_hooks([])  # a busy server is no news
     with own_stack(_SETTINGS) as data_dir:
         outcomes, record = asyncio.run(_play(ready(data_dir), num_sets, seed, tell))
-        gates = {
-            outcome.act: round_facts.read(data_dir / "rounds" / outcome.round / "gate/report.json")
-            for outcome in outcomes
-        }
+        gates = [row for outcome in outcomes for row in _gate(outcome, data_dir)]
     figures = {
-        "gates": gates,
         "outcomes": [asdict(outcome) for outcome in outcomes],
+        "gates": gates,
         "recording": [asdict(moment) for moment in record.moments],
     }
     wanted = acts(num_sets=num_sets)
@@ -144,26 +71,13 @@ def prove(*, num_sets: int, seed: int, tell: Callable[[str], None]) -> Proof:
     )
 
 
-def marks(outcomes: Sequence[Outcome], wanted: Sequence[Act]) -> list[Mark]:
-    """Each act ended as it had to, and what is live is the version that people wanted."""
-    found = []
-    for outcome, act in zip(outcomes, wanted, strict=True):
-        found.append(
-            at_least(
-                f"{act.name}: the round is {act.round_ends}",
-                outcome.round_status == act.round_ends,
-                1,
-            )
-        )
-        if act.canary_ends:
-            ended = outcome.canary_outcome == act.canary_ends
-            found.append(at_least(f"{act.name}: people have it {act.canary_ends}", ended, 1))
-    *before, last = outcomes
-    is_live = bool(last.version) and last.production == last.version
-    only_then = is_live and all(outcome.production == BASE for outcome in before)
+def _gate(outcome: Outcome, data_dir: Path) -> list[dict[str, Any]]:
+    """A row for each check."""
+    report = round_facts.read(data_dir / "rounds" / outcome.round / "gate" / "report.json") or {}
+    names = ("name", "value", "limit", "passed", "interval")
     return [
-        *found,
-        at_least("the honest version is live at the end, and no other before", only_then, 1),
+        {"act": outcome.act} | {name: check.get(name) for name in names}
+        for check in report.get("checks", [])
     ]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from serving.registry import BASE
 from training.demo_prompts import prompts
-from training.prove.public import Outcome, acts, marks
+from training.prove.acts import Outcome, acts, marks
 from training.prove.recording import Recording
 
 ACTS = acts(num_sets=16)
