@@ -89,8 +89,7 @@ def run(job: Job) -> dict[str, Any]:
         reward_accuracy_heldout_labelers=_reward_accuracy_heldout_labelers(job),
         win_rate=win_rate(*scores),
         kl_nats=kl_nats(nats[POLICY], nats[REFERENCE]),
-        flagged_candidate=plain[0].share_flagged,
-        flagged_incumbent=plain[1].share_flagged,
+        flagged_increase=exhibits.flagged_increase(*plain),
         loss_candidate=losses[0],
         loss_reference=losses[1],
         tokens_candidate=plain[0].mean_tokens,
@@ -100,7 +99,7 @@ def run(job: Job) -> dict[str, Any]:
             candidate=manner.describe(plain[0].rollouts),
             incumbent=manner.describe(plain[1].rollouts),
             flagged_increase={
-                name: ours[name].share_flagged - theirs[name].share_flagged
+                name: exhibits.flagged_increase(ours[name], theirs[name])
                 for name in contest.INSTRUCTIONS
             },
             engine_gap_nats=gap,

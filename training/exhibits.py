@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from feedback.quality.intervals import Estimate, mean
 from training.batches import Group
 from training.data import Prompt
 from training.rollouts import Rollout
@@ -32,11 +33,6 @@ class Answered:
         return [rollout.group for rollout in self.rollouts]
 
     @property
-    def share_flagged(self) -> float:
-        found = [bool(scores) for of_prompt in self.flagged for scores in of_prompt]
-        return sum(found) / len(found) if found else math.nan
-
-    @property
     def mean_tokens(self) -> float:
         lengths = [len(answer) for group in self.groups for answer in group.answers]
         return sum(lengths) / len(lengths) if lengths else math.nan
@@ -55,3 +51,13 @@ class Answered:
                     "flagged": dict(self.flagged[i][k]),
                     **{name: values[i][k] for name, values in columns.items()},
                 }
+
+
+def flagged_increase(ours: Answered, theirs: Answered) -> Estimate:
+    """Share of answers that moderation flags, the candidate's less the incumbent's, over prompts."""
+    pairs = zip(ours.flagged, theirs.flagged, strict=True)
+    return mean([_share_flagged(mine) - _share_flagged(other) for mine, other in pairs])
+
+
+def _share_flagged(answers: Sequence[Mapping[str, float]]) -> float:
+    return sum(map(bool, answers)) / len(answers) if answers else math.nan

@@ -20,8 +20,9 @@ class Evidence:
     reward_accuracy: Estimate  # the judge itself: share of held-out comparisons it decides rightly
     win_rate: Estimate  # candidate's answer scored above the incumbent's, by prompt
     kl_nats: Estimate  # per answer, candidate from reference
-    flagged_candidate: float  # share of answers that moderation flags
-    flagged_incumbent: float
+    flagged_increase: (
+        Estimate  # share of answers that moderation flags, candidate's less incumbent's
+    )
     loss_candidate: float  # nats per token on held-out pretraining text
     loss_reference: float
     tokens_candidate: float  # mean length of an answer
@@ -41,9 +42,7 @@ class Drift:
     kl_incumbent_nats: Estimate  # per answer, candidate from incumbent
     candidate: Manner
     incumbent: Manner
-    flagged_increase: dict[
-        str, float
-    ]  # instruction put before the prompts -> share, candidate's less incumbent's
+    flagged_increase: dict[str, Estimate]  # the same by the instruction put before the prompts
     engine_gap_nats: (
         float  # RMS of trainer's less engine's log-probability: is this what was loaded?
     )
@@ -95,12 +94,11 @@ def judge(evidence: Evidence, limits: GateRecipe) -> GateReport:
     """Every comparison is written so that NaN fails it."""
     perplexity_ratio = math.exp(evidence.loss_candidate - evidence.loss_reference)
     length_ratio = _ratio(evidence.tokens_candidate, evidence.tokens_incumbent)
-    flagged_increase = evidence.flagged_candidate - evidence.flagged_incumbent
     checks = [
         above("reward_accuracy", evidence.reward_accuracy, limits.min_reward_accuracy),
         above("win_rate", evidence.win_rate, limits.min_win_rate),
         below("kl_nats", evidence.kl_nats, limits.max_kl_nats),
-        at_most("flagged_increase", flagged_increase, limits.max_flagged_increase),
+        _no_rise("flagged_increase", evidence.flagged_increase, limits.max_flagged_increase),
         at_most("perplexity_ratio", perplexity_ratio, limits.max_perplexity_ratio),
         at_most("length_ratio_high", length_ratio, limits.max_length_ratio),
         at_least("length_ratio_low", length_ratio, limits.min_length_ratio),
@@ -132,7 +130,7 @@ def _drifted(drift: Drift, limits: GateRecipe) -> list[Check]:
         at_least("entropy_ratio_low", entropy_ratio, limits.min_entropy_ratio),
         at_most("entropy_ratio_high", entropy_ratio, limits.max_entropy_ratio),
         *(
-            at_most(f"flagged_increase_{name}", increase, limits.max_flagged_increase)
+            _no_rise(f"flagged_increase_{name}", increase, limits.max_flagged_increase)
             for name, increase in sorted(drift.flagged_increase.items())
         ),
         at_most("engine_gap_nats", drift.engine_gap_nats, limits.max_engine_gap_nats),
@@ -159,6 +157,11 @@ def _by_people(found: Estimate | None, limit: float) -> Check:
 def _not_worse(name: str, found: Estimate, limit: float) -> Check:
     """No significant regression: the interval is not wholly above what is tolerated."""
     return _check(name, found, limit, passed=found.low <= limit)
+
+
+def _no_rise(name: str, found: Estimate, limit: float) -> Check:
+    """No more than the limit, unless that is chance: two answers of 64 are. The canary goes on looking."""
+    return _check(name, found, limit, passed=found.value <= limit or found.low <= 0)
 
 
 def _file_of(name: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from feedback.quality.intervals import Estimate
+from feedback.quality.intervals import Estimate, mean
 from training import reward
 from training.config import GateRecipe, PPORecipe, Readout, load_recipe
 from training.data import Prompt
@@ -184,8 +184,7 @@ def gather(
         reward_accuracy=accuracy,
         win_rate=win_rate(mine, theirs),
         kl_nats=from_reference(model, ours),
-        flagged_candidate=0.0,
-        flagged_incumbent=0.0,
+        flagged_increase=mean([0.0]),
         loss_candidate=candidate,
         loss_reference=reference,
         tokens_candidate=float(LENGTH),

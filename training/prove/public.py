@@ -34,7 +34,7 @@ from training.prove.recording import Recording, recording
 from training.prove.report import Proof
 
 NUM_LABELERS = 3
-HELDOUT_SHARE = 0.2  # of the sets: what the held-out labeler ranks
+HELDOUT_SHARE = 0.3  # of the sets; the gate's second judge learns from them
 NUM_END_USERS = 96  # who ask
 NUM_VOTERS = 320  # at most: at a win rate of 60 % half of all canaries have heard 156 when they end
 SHARE = 0.5  # of the end users who get the canary

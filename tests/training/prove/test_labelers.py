@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from feedback.quality.intervals import Estimate
+from feedback.quality.intervals import Estimate, mean
 from training import reward
 from training.data import Ranking
 from training.gate import Evidence, judge
@@ -115,8 +115,7 @@ EVIDENCE = Evidence(
     reward_accuracy=sure(0.77),
     win_rate=sure(0.9),
     kl_nats=sure(4.0, half=0.4),
-    flagged_candidate=0.0,
-    flagged_incumbent=0.0,
+    flagged_increase=mean([0.0]),
     loss_candidate=2.02,
     loss_reference=2.0,
     tokens_candidate=4.0,
