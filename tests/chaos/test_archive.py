@@ -75,7 +75,7 @@ async def write_until(journal: Journal, acknowledged: list[str], is_over: asynci
         await asyncio.sleep(0.002)
 
 
-@pytest.mark.timeout(120 + 10 * KILLS)
+@pytest.mark.timeout(300 + 10 * KILLS)
 @pytest.mark.parametrize("part", ["archiver", "redis"])
 async def test_killed_anywhere_in_archiving_nothing_is_lost_or_doubled(
     redis_server: RedisServer, tmp_path: Path, part: str
@@ -119,7 +119,8 @@ async def test_killed_anywhere_in_archiving_nothing_is_lost_or_doubled(
     finally:
         is_over.set()
         await writing
-        deadline = time.monotonic() + 30
+        await until_drained(journal)
+        deadline = time.monotonic() + 120
         with connect(settings.redis_url) as client:
             while client.xlen(keys.stream("completions")) and time.monotonic() < deadline:
                 await asyncio.sleep(0.1)
