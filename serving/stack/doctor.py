@@ -52,6 +52,7 @@ def examine(*, data_dir: Path, port: int) -> Iterator[Finding]:
     yield _processor()
     yield _gpu()
     yield _packages()
+    yield _try("libraries", preflight.check_libraries)
     yield _try("redis", lambda: str(preflight.redis_binary()))
     yield _port(port)
     yield _try("disk", lambda: _disk(data_dir))

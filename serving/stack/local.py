@@ -82,6 +82,7 @@ def check_memory(base_model: Path) -> None:
 
 
 def _check(wish: Wish, data_dir: Path) -> None:
+    preflight.check_libraries()
     preflight.check_port(wish.host, wish.port)
     preflight.check_disk(data_dir, needed_bytes=preflight.ROOM_BYTES, purpose="the log")
     if wish.redis_url is None:

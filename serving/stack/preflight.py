@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import shutil
@@ -16,6 +17,7 @@ import psutil
 from feedback.errors import HoneError
 
 GIB = 2**30
+NUMA = "libnuma.so.1"
 ROOM_BYTES = 300_000_000  # a day of log, adapters of a few rounds
 # Measured with SmolLM2-135M, KV 1 GiB: vLLM's three processes take 2.3 GiB besides weights and KV cache,
 # all other parts 0.9 GiB.
@@ -45,6 +47,19 @@ def check_memory(weight_bytes: int, *, kv_cache_bytes: int) -> None:
             f"{available / GIB:.1f} GiB of memory are free and this model needs {needed / GIB:.1f}: "
             "close something, take a smaller --model, or set HONE_SERVING_KV_CACHE_GIB lower"
         )
+
+
+def check_libraries() -> str:
+    """What vLLM's kernels for a CPU are linked against, and no wheel brings."""
+    if find_spec("vllm") is None or shutil.which("nvidia-smi") is not None:
+        return "nothing else is needed"
+    try:
+        ctypes.CDLL(NUMA)
+    except OSError:
+        raise CannotStart(
+            f"{NUMA}, which vLLM's CPU build needs, is not on this machine: apt-get install libnuma1"
+        ) from None
+    return NUMA
 
 
 def check_port(host: str, port: int) -> None:

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def test_an_inner_port_gives_way_to_whoever_has_it(taken_port: int) -> None:
     chosen = preflight.choose_port(taken_port)
     assert chosen != taken_port
     assert preflight.is_free("127.0.0.1", chosen)
+
+
+@pytest.mark.skipif(find_spec("vllm") is None, reason="no vLLM on this machine")
+def test_a_library_that_no_wheel_brings_is_asked_for_by_its_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    preflight.check_libraries()
+    monkeypatch.setattr(preflight, "NUMA", "libnuma.so.absent")
+    with pytest.raises(CannotStart, match=r"libnuma.so.absent, .*: apt-get install libnuma1"):
+        preflight.check_libraries()
 
 
 def test_a_full_disk_is_refused_with_the_cure(tmp_path: Path) -> None:
