@@ -26,8 +26,9 @@ _VLLM_TRACES_WITH = (  # both, whichever is spoken
 def main(extra: Sequence[str] = ()) -> None:
     """Start vLLM with `extra` arguments of its own appended."""
     settings = ServingSettings()
-    command = arguments(settings, has_gpu=shutil.which("nvidia-smi") is not None)
-    os.environ.update(environment(settings))
+    has_gpu = shutil.which("nvidia-smi") is not None
+    command = arguments(settings, has_gpu=has_gpu)
+    os.environ.update(environment(settings, has_gpu=has_gpu))
     if not any(word.startswith("--otlp-traces-endpoint") for word in extra):
         command += _traces()
     os.execv(sys.executable, [*command, *extra])
@@ -94,8 +95,8 @@ def _weight_transfer(backend: str, *, has_gpu: bool) -> dict[str, str]:
     return options
 
 
-def environment(settings: ServingSettings) -> dict[str, str]:
-    return {
+def environment(settings: ServingSettings, *, has_gpu: bool) -> dict[str, str]:
+    found = {
         "VLLM_CPU_KVCACHE_SPACE": f"{settings.kv_cache_gib:g}",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_SERVER_DEV_MODE": "0",
@@ -103,3 +104,7 @@ def environment(settings: ServingSettings) -> dict[str, str]:
             "HF_HUB_OFFLINE", "1" if settings.base_model.exists() else "0"
         ),
     }
+    if not has_gpu and shutil.which(os.environ.get("CXX", "g++")) is None:
+        # vLLM's sampler compiles two small functions even so; without a compiler the first answer ended it.
+        found["TORCHDYNAMO_DISABLE"] = "1"
+    return found
