@@ -96,8 +96,14 @@ class Person:
             return None if response.status == 204 else await response.json()
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:
-        async with self._session.post(
-            self._url + path, json=body, headers=self._headers
+        return await self._send("POST", path, json=body)
+
+    async def delete(self, path: str) -> Any:
+        return await self._send("DELETE", path)
+
+    async def _send(self, method: str, path: str, **options: Any) -> Any:
+        async with self._session.request(
+            method, self._url + path, headers=self._headers, **options
         ) as response:
             answer = await response.json()
             if response.status >= 400:

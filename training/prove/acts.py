@@ -22,6 +22,7 @@ class Act:
     heldout_like: Taste
     end_users_like: Taste
     blocks: str = ""  # the act whose labelers, but for the held-out one, count no more
+    erases: str = ""  # the act whose voters leave, and have all erased that they asked and said
     round_ends: str = "finished"
     canary_ends: str = ""  # empty: there is none
 
@@ -57,6 +58,7 @@ def acts(*, num_sets: int) -> list[Act]:
             heldout_like=gold,
             end_users_like=gold,
             blocks="poisoned",
+            erases="misled",
             canary_ends="promoted",
         ),
     ]

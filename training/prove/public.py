@@ -3,7 +3,8 @@
 1. Misled: labelers like what end users do not. The gate, which knows labelers, passes it; end users vote against
    the canary, and it goes back by itself.
 2. Poisoned: new labelers turn every ranking round. Those who are held out do not: the gate refuses.
-3. Honest: those who poisoned are blocked, and end users like what labelers like. Their votes promote it.
+3. Honest: those who poisoned are blocked; the first act's voters leave and are erased, since rounds learn from votes
+   too; end users like what labelers like. Their votes promote it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ _ANSWER_TOKENS = 32
 _AT_A_TIME = 8
 _UNDECIDED_S = 60.0  # after the last vote
 _ROUND_S = 3_600.0
+_ERASED_S = 600.0
 _SETTINGS = {
     "HONE_SERVING_CANARY_SHARE": str(SHARE),
     "HONE_SERVING_CANARY_MIN_S": "30",
@@ -103,11 +105,14 @@ class _Story:
     record: Recording
     seed: int
     number: int = 0  # of the act
+    voters: dict[str, list[str]] = field(default_factory=dict)  # by act
 
     async def play(self, act: Act) -> Outcome:
         self.number += 1
         rng = random.Random(1_000 * self.seed + self.number)
         began = time.monotonic()
+        if act.erases:
+            await self._erase(act.erases)
         rankings = await self._label(act, rng)
         labeled = time.monotonic()
         round_ = await self._round(act)
@@ -116,7 +121,7 @@ class _Story:
         votes = 0
         ended: dict[str, Any] = {}
         if running is not None:
-            votes, ended = await self._vote(running, act.end_users_like, rng)
+            votes, ended = await self._vote(running, act, rng)
         return Outcome(
             act=act.name,
             round=round_["round_id"],
@@ -132,6 +137,20 @@ class _Story:
             seconds_round=trained - labeled,
             seconds_canary=time.monotonic() - trained,
         )
+
+    async def _erase(self, act: str) -> None:
+        """All that an act's voters asked and said. The control worker carries it out."""
+        left = self.voters.get(act, [])
+        self.record.note(act, f"{len(left)} end users leave and are erased")
+        asked = [await self.operator.delete(f"/admin/users/{name}") for name in left]
+        deadline = time.monotonic() + _ERASED_S
+        for erasure in asked:
+            while (found := await self.operator.get(f"/admin/erasures/{erasure['id']}"))[
+                "status"
+            ] != "done":
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"not erased within {_ERASED_S:.0f} s: {found['error']}")
+                await asyncio.sleep(0.3)
 
     async def _label(self, act: Act, rng: random.Random) -> int:
         """End users ask; labelers of this act rank. Returns the number of rankings."""
@@ -191,21 +210,24 @@ class _Story:
         raise TimeoutError(f"the {act.name} round has not ended within {_ROUND_S / 60:.0f} minutes")
 
     async def _vote(
-        self, running: Mapping[str, Any], taste: Taste, rng: random.Random
+        self, running: Mapping[str, Any], act: Act, rng: random.Random
     ) -> tuple[int, dict[str, Any]]:
         """End users compare blind; the canary's own test decides. Votes, and how it ended; {} if undecided."""
 
         def prefer(ours: str, theirs: str) -> bool:
+            taste = act.end_users_like
             return noisy_order([taste(ours), taste(theirs)], rng=rng)[0] == 0
 
-        votes = await voters.vote(
+        found = await voters.vote(
             self.developer,
-            voters=[f"voter-{number:03d}" for number in range(NUM_VOTERS)],
+            voters=[f"{act.name}-voter-{number:03d}" for number in range(NUM_VOTERS)],
             prompts=prompts(num=NUM_VOTERS, seed=rng.randrange(2**32)),
             prefer=prefer,
             max_tokens=_ANSWER_TOKENS,
             concurrency=_AT_A_TIME,
         )
+        self.voters[act.name] = list(found)
+        votes = sum(found.values())
         deadline = time.monotonic() + _UNDECIDED_S
         while time.monotonic() < deadline:
             for ended in (await self.operator.get("/admin/canary"))["history"]:

@@ -22,8 +22,8 @@ async def vote(
     prefer: LikesCanary,
     max_tokens: int,
     concurrency: int,
-) -> int:
-    """Everybody votes as often as counts, or until the canary is decided. Returns the number of votes."""
+) -> dict[str, int]:
+    """Everybody votes as often as counts, or until the canary is decided. Returns how often each one voted."""
     room = asyncio.Semaphore(concurrency)
 
     async def one(number: int, name: str) -> int:
@@ -34,7 +34,8 @@ async def vote(
             ]
             return await _votes(person, name, own, prefer, max_tokens=max_tokens)
 
-    return sum(await asyncio.gather(*(one(number, name) for number, name in enumerate(voters))))
+    votes = await asyncio.gather(*(one(number, name) for number, name in enumerate(voters)))
+    return {name: number for name, number in zip(voters, votes, strict=True) if number}
 
 
 async def _votes(
