@@ -66,7 +66,8 @@ class Job(Work):
         plan = read_plan(folder)
         resolved = folder / "recipe.json"
         if not resolved.exists():
-            partial = resolved.with_suffix(".partial")
+            # Several processes may be the first.
+            partial = resolved.with_suffix(f".{os.getpid()}.partial")
             save_recipe(load_recipe(plan.recipe), partial)
             partial.rename(resolved)
         return cls(

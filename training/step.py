@@ -125,7 +125,9 @@ STEPS: dict[str, Callable[[Job], bool]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a step; returns the exit code."""
-    return carry_out(argv, prog="training.step", steps=STEPS, open_work=Job.open, prepare=_prepare)
+    code = carry_out(argv, prog="training.step", steps=STEPS, open_work=Job.open, prepare=_prepare)
+    _part_from_others()
+    return code
 
 
 def carry_out(
@@ -193,6 +195,14 @@ def _meet_others(device: str) -> None:
     from training import models, parallel
 
     parallel.start(models.resolve_device(device))
+
+
+def _part_from_others() -> None:
+    """Their threads outlive Python's, and one that is still there when the process ends aborts it."""
+    if "training.parallel" in sys.modules:
+        from training import parallel
+
+        parallel.stop()
 
 
 def _end_with_parent() -> None:

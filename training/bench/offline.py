@@ -20,8 +20,9 @@ from serving.settings import ServingSettings
 def main() -> None:
     """With the very options of the engine that `python -m serving engine` would start here."""
     settings = ServingSettings()
-    os.environ.update(server.environment(settings))
-    arguments = server.arguments(settings, has_gpu=shutil.which("nvidia-smi") is not None)
+    has_gpu = shutil.which("nvidia-smi") is not None
+    os.environ.update(server.environment(settings, has_gpu=has_gpu))
+    arguments = server.arguments(settings, has_gpu=has_gpu)
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # vLLM logs to standard output, and so does its child
 
