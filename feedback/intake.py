@@ -43,6 +43,10 @@ class Receipt:
     is_replay: bool  # the same was sent before
 
 
+class OnItsWay(Unavailable):
+    """An answer that is nowhere yet, and may wait in another gateway's outbox."""
+
+
 class Intake:
     """One per gateway process."""
 
@@ -177,7 +181,7 @@ class Intake:
     async def _completion(self, completion_id: str, caller: Caller) -> Completion:
         event = await self._journal.get(Completion.kind, completion_id)
         if event is None and await self._journal.may_wait_elsewhere(Completion.kind, completion_id):
-            raise Unavailable("Redis was away; this answer is on its way to it", retry_after_s=2)
+            raise OnItsWay("Redis was away; this answer is on its way to it", retry_after_s=2)
         if not isinstance(event, Completion) or not caller.may_judge(event):
             raise NotFound(f"there is no completion {completion_id}", param="completion_id")
         return event

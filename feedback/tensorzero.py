@@ -23,9 +23,9 @@ from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from feedback.callers import Caller
-from feedback.errors import BadRequest, NotFound, Unavailable, Unprocessable
+from feedback.errors import BadRequest, NotFound, Unprocessable
 from feedback.events import id_of, new_id, uuid_of
-from feedback.intake import Intake
+from feedback.intake import Intake, OnItsWay
 from feedback.judgements import (
     Comment,
     Comparison,
@@ -91,20 +91,22 @@ def build_router(
 
 
 async def _find(body: TensorZeroFeedback, intake: Intake, caller: Caller) -> Judgement:
-    """The judgement, about answers that are there. Raises NotFound, Unprocessable; Unavailable where it
-    may be one of those that cannot be seen now."""
-    unseen: Unavailable | None = None
-    for completion_id in _ids(body.about):
+    """The judgement, about answers that are there. Raises NotFound, Unprocessable; Unavailable where an
+    answer cannot be seen now."""
+    unseen: list[OnItsWay] = []
+    for completion_id in (ids := list(_ids(body.about))):
         judgement = judgement_of(body, completion_id)
         try:
             await intake.check(judgement, caller)
         except NotFound:
             continue
-        except Unavailable as error:
-            unseen = error
+        except OnItsWay as error:
+            unseen.append(error)
             continue
         return judgement
-    raise unseen or NotFound(f"there is no inference {body.about}", param="inference_id")
+    if len(unseen) == len(ids):  # one that is known, if only to others, settles it
+        raise unseen[0]
+    raise NotFound(f"there is no inference {body.about}", param="inference_id")
 
 
 def judgement_of(body: TensorZeroFeedback, completion_id: str) -> Judgement:
