@@ -57,7 +57,13 @@ app.command()(oversight.audit)
 
 _OURS = ("feedback", "moderation", "serving", "training")
 _ELSEWHERE = "in a cluster run it in the control worker's container"
-_FULL_OR_FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES)
+_MAKE_ROOM = "make room there, or name another folder, and run it again"
+_CURES = {
+    errno.ENOSPC: _MAKE_ROOM,
+    errno.EDQUOT: _MAKE_ROOM,
+    errno.EACCES: "run it as the folder's owner, or name another folder",
+    errno.EROFS: _ELSEWHERE,
+}
 
 
 def main() -> None:
@@ -81,12 +87,10 @@ def main() -> None:
 
 
 def _of_the_place(error: ModuleNotFoundError | OSError) -> str | None:
-    """What is wrong with where a command runs; None if it is another error. A gateway's image has no numpy,
-    and it only reads /data."""
+    """What is wrong with where a command runs, and the cure; None if it is another error. A gateway's image has
+    no numpy, and it only reads /data."""
     if isinstance(error, OSError):
-        if error.errno in _FULL_OR_FORBIDDEN:
-            return str(error)
-        return f"{error}; {_ELSEWHERE}" if error.errno == errno.EROFS else None
+        return f"{error}; {_CURES[error.errno]}" if error.errno in _CURES else None
     package = str(error.name).partition(".")[0]
     if package in _OURS:
         return None
