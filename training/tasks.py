@@ -8,6 +8,7 @@ broker's visibility timeout nor `reject_on_worker_lost` can start a round twice 
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import sys
 import time
@@ -40,8 +41,13 @@ RETAIN_S = 600.0
 _ARCHIVER = "feedback.archive.process"
 _QUEUED_S = 20  # a message for the train worker that was not taken in this time is sent again
 
-app = Celery("hone", broker=FeedbackSettings().redis_url)
+_REDIS_URL = FeedbackSettings().redis_url
+# Of an address over TLS that says nothing more kombu would take any certificate.
+_SAYS_NOTHING_OF_TLS = _REDIS_URL.startswith("rediss://") and "ssl_" not in _REDIS_URL
+
+app = Celery("hone", broker=_REDIS_URL)
 app.conf.update(
+    broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED} if _SAYS_NOTHING_OF_TLS else None,
     accept_content=["json"],
     task_serializer="json",
     task_ignore_result=True,
@@ -88,12 +94,12 @@ app.conf.update(
     # The clock is in Redis: of several beats one holds the lock, and another goes on when it dies.
     beat_scheduler="redbeat.RedBeatScheduler",
     beat_max_loop_interval=TICK_S,
-    redbeat_redis_url=FeedbackSettings().redis_url,
+    redbeat_redis_url=_REDIS_URL,
     redbeat_key_prefix=keys.CELERY + "redbeat:",
     redbeat_lock_timeout=CLOCK_LOCK_S,
 )
 
-_deliverer = Deliverer(FeedbackSettings().redis_url)
+_deliverer = Deliverer(_REDIS_URL)
 _children: dict[str, subprocess.Popen[bytes]] = {}  # module -> the last process that ran it
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
+import redis
+from celery import Celery
+
+from feedback.connection import connect, connect_async
 from tests.conftest import free_port, redis_binary
 from tests.helm.chart import Chart
+from tests.redis_over_tls import over_tls, wait_for
 
 TLS = "?ssl_ca_certs=/etc/hone/redis-ca/ca.crt"
 
@@ -37,14 +42,9 @@ def test_ours_starts_with_that_file_and_asks_for_the_password(chart: Chart, tmp_
         [redis_binary(), str(tmp_path / "redis.conf")], stdout=subprocess.DEVNULL
     )
     try:
-        import redis
-
-        from feedback.connection import connect
-
         url = values["redis-url"].replace("hone-redis:6379", f"127.0.0.1:{port}")
         with connect(url) as client:
-            retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.1), 100)
-            retry.call_with_retry(client.ping, lambda _error: None)
+            wait_for(client)
             assert client.config_get("appendfsync") == {"appendfsync": "always"}
         with connect(f"redis://127.0.0.1:{port}") as stranger:
             try:
@@ -113,30 +113,13 @@ def test_a_client_certificate_follows_the_ca(chart: Chart) -> None:
 
 def test_gateway_and_workers_speak_tls_with_such_an_address(tmp_path: Path) -> None:
     """A real server that asks for a client certificate, and every client of Redis that hone has."""
-    import asyncio
-
-    from celery import Celery
-
-    from feedback.connection import connect, connect_async
-
-    openssl = shutil.which("openssl")
-    assert openssl is not None
-    _certificates(openssl, tmp_path)
-    port = free_port()
-    tls = {"tls-port": str(port), "port": "0", "tls-auth-clients": "yes", "save": ""}
-    tls |= {f"tls-{n}-file": str(tmp_path / f) for n, f in _FILES.items()}
-    words = [word for name, value in tls.items() for word in (f"--{name}", value)]
-    server = subprocess.Popen([redis_binary(), *words], cwd=tmp_path, stdout=subprocess.DEVNULL)
-    url = (
-        f"rediss://localhost:{port}/0?ssl_ca_certs={tmp_path}/ca.crt"
-        f"&ssl_certfile={tmp_path}/tls.crt&ssl_keyfile={tmp_path}/tls.key"
-    )
-    try:
-        import redis
-
+    with over_tls(tmp_path, asks_for_a_certificate=True) as address:
+        url = (
+            f"{address}?ssl_ca_certs={tmp_path}/ca.crt"
+            f"&ssl_certfile={tmp_path}/tls.crt&ssl_keyfile={tmp_path}/tls.key"
+        )
         with connect(url) as client:
-            retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.1), 100)
-            assert retry.call_with_retry(client.ping, lambda _error: None)
+            wait_for(client)
 
         async def ping() -> None:
             async with connect_async(url) as there:
@@ -145,25 +128,6 @@ def test_gateway_and_workers_speak_tls_with_such_an_address(tmp_path: Path) -> N
         asyncio.run(ping())
         with Celery(broker=url).connection_for_write() as broker:
             broker.ensure_connection(max_retries=1)
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-_FILES = {"cert": "tls.crt", "key": "tls.key", "ca-cert": "ca.crt"}
-
-
-def _certificates(openssl: str, folder: Path) -> None:
-    """One that signs itself, for localhost, as CA, server and client."""
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-        + ["-keyout", "tls.key", "-out", "tls.crt", "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=DNS:localhost"],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
-    shutil.copy(folder / "tls.crt", folder / "ca.crt")
 
 
 def test_keys_of_a_bucket_go_to_those_that_read_the_archive(chart: Chart) -> None:
