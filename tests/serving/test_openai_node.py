@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving import auth
+from tests.node_packages import installed
 from tests.serving.conftest import Running
 from tests.serving.fake_engine import FakeEngine
 
@@ -19,23 +19,7 @@ HERE = Path(__file__).parent / "node"
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """The pinned package, installed once into the user's cache; never into the tree."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("no node or no npm on PATH")
-    pinned = (HERE / "package.json").read_bytes()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "hone" / f"node-{hashlib.sha256(pinned).hexdigest()[:12]}"
-    if not (folder / "node_modules" / "openai" / "package.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "package.json").write_bytes(pinned)
-        quiet = ("--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts")
-        run = subprocess.run(
-            [npm, "install", *quiet], cwd=folder, capture_output=True, text=True, timeout=400
-        )
-        if run.returncode != 0:
-            pytest.skip(f"npm cannot install the openai package: {run.stderr.strip()[-300:]}")
-    return folder / "node_modules"
+    return installed(HERE / "package.json")
 
 
 def test_the_node_package_can_do_all_of_it(
