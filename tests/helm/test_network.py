@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -91,9 +92,23 @@ def test_who_speaks_to_anybody_may_ask_for_names(chart: Chart) -> None:
 
 def test_webhooks_and_buckets_are_reached_and_networks_inside_are_not(chart: Chart) -> None:
     rules = policy(chart.render(), "control")["egress"]
-    (block,) = [peer["ipBlock"] for rule in rules for peer in rule["to"] if "ipBlock" in peer]
-    assert block["cidr"] == "0.0.0.0/0"
-    assert {"10.0.0.0/8", "169.254.0.0/16"} <= set(block["except"])
+    blocks = [peer["ipBlock"] for rule in rules for peer in rule["to"] if "ipBlock" in peer]
+    but = {block["cidr"]: set(block["except"]) for block in blocks}
+    assert but.keys() == {"0.0.0.0/0", "::/0"}
+    assert {"10.0.0.0/8", "169.254.0.0/16"} <= but["0.0.0.0/0"]
+    assert but["::/0"] == {"fc00::/7", "fe80::/10"}
+    for world, inside in but.items():  # Kubernetes refuses an exception that is not within
+        version = ip_network(world).version
+        assert all(ip_network(network).version == version for network in inside)
+
+
+def test_names_are_asked_for_at_the_ports_that_dns_has_there(chart: Chart) -> None:
+    found = chart.render({"networkPolicy": {"dnsPorts": [5353]}})
+    (names, *_) = policy(found, "gateway")["egress"]
+    assert {(port["protocol"], port["port"]) for port in names["ports"]} == {
+        ("UDP", 5353),
+        ("TCP", 5353),
+    }
 
 
 def test_gateways_are_open_unless_somebody_is_named(chart: Chart) -> None:

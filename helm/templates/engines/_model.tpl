@@ -29,6 +29,8 @@ spec:
         - {name: USER, value: hone}
         - {name: HOME, value: /tmp}
         - {name: HONE_SERVING_DATA_DIR, value: /data}
+        # Each byte is fetched once; the hub's client may keep up to 10 GB of them, in /tmp.
+        - {name: HF_XET_CHUNK_CACHE_SIZE_BYTES, value: "0"}
         {{- with $part.existingSecret }}
         - name: HF_TOKEN
           valueFrom:

@@ -50,16 +50,25 @@ egress: {{ if not $rules }}[]{{ end }}
 - to:
     {{- toYaml $policy.dnsTo | nindent 4 }}
   ports:
-    - {protocol: UDP, port: 53}
-    - {protocol: TCP, port: 53}
+    {{- range $policy.dnsPorts }}
+    - {protocol: UDP, port: {{ . }}}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
 {{- end }}
 {{- range $other := .to }}
 {{- if eq $other "world" }}
+{{- $inside := dict "0.0.0.0/0" list "::/0" list }}
+{{- range $policy.privateNetworks }}
+{{- $world := ternary "::/0" "0.0.0.0/0" (contains ":" .) }}
+{{- $_ := set $inside $world (append (index $inside $world) .) }}
+{{- end }}
 - to:
+    {{- range $world, $except := $inside }}
     - ipBlock:
-        cidr: 0.0.0.0/0
+        cidr: {{ $world | quote }}
         except:
-          {{- toYaml $policy.privateNetworks | nindent 10 }}
+          {{- toYaml $except | nindent 10 }}
+    {{- end }}
   ports:
     - {protocol: TCP, port: 443}
 {{- else if and (eq $other "redis") (not $.root.Values.redis.bundled.enabled) }}
