@@ -215,23 +215,3 @@ def test_a_section_says_what_to_look_at_and_what_to_do() -> None:
     for section in re.split(r"^##? ", RUNBOOKS.read_text(), flags=re.MULTILINE)[2:]:
         name, _, rest = section.partition("\n")
         assert not rest.strip() or "- Do" in rest or "```bash" in rest, name
-
-
-@pytest.mark.parametrize("page", ["RUNBOOKS.md", "OPERATIONS.md"])
-def test_every_hone_command_of_a_page_exists_with_its_options(page: str) -> None:
-    import typer
-
-    from training.cli import app
-
-    text = (ROOT / "helm" / page).read_text()
-    commands = re.findall(r"(?:^|`)hone ((?:[a-z-]+)(?: [^`\n#]*)?)", text, flags=re.MULTILINE)
-    assert commands
-    for command in commands:
-        found: Any = typer.main.get_command(app)
-        words = command.split()
-        while words and hasattr(found, "commands"):
-            assert words[0] in found.commands, command
-            found = found.commands[words.pop(0)]
-        known = {option for parameter in found.params for option in parameter.opts}
-        for word in words:
-            assert not word.startswith("--") or word in known, command
