@@ -14,7 +14,7 @@ import redis
 
 from feedback import eventlog, keys, stored
 from feedback.connection import connect
-from feedback.errors import NotFound
+from feedback.errors import NotFound, Unavailable
 from feedback.events import Choice, Completion, new_id
 from feedback.journal import Journal
 from feedback.labeling.assignments import Assignments, Worker
@@ -261,3 +261,30 @@ async def test_one_that_waits_in_the_outbox_is_found_before_it_is_in_the_log(
     redis_server.start()
     assert (await stored.get(journal, "chatcmpl-000001", tenant="t")).created == 1.0
     await journal.close()
+
+
+async def test_what_waits_in_another_gateways_outbox_is_not_said_to_be_unknown(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Who would delete it would take it for gone, and then it would come."""
+
+    def a_gateways(name: str) -> Journal:
+        path = tmp_path / name / "outbox.sqlite"
+        return Journal(FeedbackSettings(redis_url=redis_server.url, outbox_path=path))
+
+    answering, asked = a_gateways("one"), a_gateways("two")
+    redis_server.stop()
+    answer = completion(id=new_id("chatcmpl-"))
+    await answering.append(answer)
+    redis_server.start()
+    with pytest.raises(Unavailable, match="on its way"):
+        await stored.erase(asked, answer.id, tenant="t")
+    await answering.start()
+    async with asyncio.timeout(15):
+        while answering.depth():
+            await asyncio.sleep(0.05)
+    await stored.erase(asked, answer.id, tenant="t")
+    with pytest.raises(NotFound):
+        await stored.get(asked, answer.id, tenant="t")
+    await answering.close()
+    await asked.close()
