@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.helm.api_schemas import VERSIONS, problems
-from tests.helm.chart import FOLDER, Chart, Object, Rendered
+from tests.helm.chart import FOLDER, Chart, Rendered
 from tests.helm.invariants import broken
 
 PAGES = ("README.md", "OPERATIONS.md", "RUNBOOKS.md")
@@ -33,8 +33,8 @@ def block(name: str) -> str:
     return dict(blocks)[name]
 
 
-def restore_pod() -> Object:
-    return dict(yaml.safe_load((FOLDER / "restore-pod.yaml").read_text()))
+def to_restore() -> Rendered:
+    return Rendered(list(yaml.safe_load_all((FOLDER / "restore-pod.yaml").read_text())))
 
 
 @cache
@@ -119,10 +119,14 @@ def test_what_is_stopped_for_a_restore_is_all_but_the_engines_and_comes_back(cha
 
 
 def test_the_restore_pod_is_valid_restricted_and_mounts_what_the_trial_has(chart: Chart) -> None:
-    pod, trial = restore_pod(), chart.render(way="cpu")
-    assert [problem for version in VERSIONS for problem in problems(pod, version)] == []
-    labelled = {**pod, "metadata": {"labels": {"app.kubernetes.io/component": "restore"}}}
-    assert broken(Rendered([labelled])) == []
+    found, trial = to_restore(), chart.render(way="cpu")
+    assert [
+        p for version in VERSIONS for one in found.objects for p in problems(one, version)
+    ] == []
+    assert broken(found) == []
+    pod, nobody = found.one("Pod", "restore"), found.one("NetworkPolicy", "restore")["spec"]
+    assert nobody["podSelector"]["matchLabels"] == pod["metadata"]["labels"]
+    assert set(nobody) == {"podSelector", "policyTypes"}  # no rule: it speaks to nobody
     redis = trial.one("StatefulSet", "redis")
     claims = {
         "hone-artifacts",
