@@ -179,11 +179,12 @@ class Registry:
                     f"this data was made with another base model ({record.path}); "
                     "start with that one, or with another --data folder"
                 )
-            return record
-        record = PolicyRecord(
-            version=BASE, kind="base", path=path, digest=digest, created=time.time()
-        )
-        self.add(record)
+        else:
+            record = PolicyRecord(
+                version=BASE, kind="base", path=path, digest=digest, created=time.time()
+            )
+            self.add(record)
+        # Also of a known one: whoever registered it may have died before this.
         if self._redis.hsetnx(keys.ALIASES, PRODUCTION, BASE):
             self._redis.set(keys.LIVE_SINCE, time.time())
         return record

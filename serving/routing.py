@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from feedback.errors import NotFound
+from feedback.errors import NotFound, Unavailable
 from serving.canary.people import Drawn, draw
 from serving.registry import CANARY, PREVIOUS, PRODUCTION, Live, PolicyRecord
 
@@ -56,10 +56,13 @@ def resolve(
     person: str | None = None,
     has: Callable[[str], bool] = lambda version: True,
 ) -> Target:
-    """The version behind `policy`, `policy@<alias>` or `policy-0007`. Raises NotFound.
+    """The version behind `policy`, `policy@<alias>` or `policy-0007`. Raises NotFound; Unavailable where
+    this gateway has just started and the registry, or the first engine, is not there yet.
 
     `policy` alone is the canary for those `person`s who are drawn for it, while some engine `has` it.
     """
+    if live.resolve(PRODUCTION) is None:  # a 404 would tell a right name to give up
+        raise Unavailable("no version is in production yet; try again soon", retry_after_s=2)
     name, _, alias = model.partition("@")
     if model == MODEL and person is not None and live.canary is not None:
         target = _drawn(live, draw(person, live.canary), has)

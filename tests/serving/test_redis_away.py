@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx2
+import openai
+import pytest
 
 from feedback import eventlog
 from tests.conftest import RedisServer
@@ -58,3 +60,15 @@ def test_answers_and_judgements_go_on_and_are_all_in_the_log_once(
         time.sleep(0.05)
     assert [event.id for _, event in eventlog.read(gateway.redis, "completions")] == asked
     assert [event.id for _, event in eventlog.read(gateway.redis, "feedback")] == judged
+
+
+def test_a_gateway_that_has_just_started_does_not_deny_its_model(
+    start_gateway: Callable[..., Running], redis_url: str
+) -> None:
+    """It knows the key by asking Redis, and no version yet. Clients do not try again after a 404."""
+    gateway = start_gateway(redis_url, FakeEngine())  # which does not run yet
+    for model in ("policy", "policy-0000"):
+        with pytest.raises(openai.InternalServerError) as caught:
+            gateway.openai().chat.completions.create(model=model, messages=HELLO)
+        assert caught.value.status_code == 503
+        assert int(caught.value.response.headers["retry-after"]) > 0

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from feedback import keys
 from feedback.connection import connect
 from feedback.errors import Conflict, NotFound
 from serving.registry import PolicyRecord, Registry
@@ -27,6 +28,17 @@ def test_the_base_is_in_production_until_something_is_promoted(registry: Registr
     assert registry.aliases() == {"production": "policy-0001", "previous": "policy-0000"}
     registry.ensure_base("base", "digest-of-base")
     assert registry.aliases()["production"] == "policy-0001"
+
+
+def test_a_base_whose_publisher_died_before_it_was_in_production_is_put_there(
+    registry: Registry, redis_url: str
+) -> None:
+    with connect(redis_url) as client:
+        client.delete(keys.ALIASES, keys.LIVE_SINCE)
+    registry.ensure_base("base", "digest-of-base")
+    live = registry.snapshot()
+    assert live.aliases == {"production": "policy-0000"}
+    assert live.production_since is not None
 
 
 def test_promoting_twice_keeps_the_previous_version(registry: Registry) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from feedback.errors import NotFound
+from feedback.errors import NotFound, Unavailable
 from serving.registry import Live, PolicyRecord
 from serving.routing import pick, resolve, wanted_versions
 
@@ -42,6 +42,15 @@ def test_other_names_are_no_models(model: str) -> None:
     with pytest.raises(NotFound) as caught:
         resolve(model, LIVE)
     assert caught.value.error_code == "model_not_found"
+
+
+@pytest.mark.parametrize("model", ["policy", "policy@previous", "policy-0001", "gpt-4"])
+@pytest.mark.parametrize("policies", [{}, {"policy-0000": record("policy-0000", "base")}])
+def test_of_no_name_it_is_said_that_there_is_no_such_model_before_anything_is_in_production(
+    model: str, policies: dict[str, PolicyRecord]
+) -> None:
+    with pytest.raises(Unavailable):
+        resolve(model, Live(policies=policies, aliases={}))
 
 
 @dataclass
