@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -73,7 +74,7 @@ def main() -> None:
     except HoneError as error:
         typer.echo(f"error: {error.message}", err=True)
         sys.exit(3 if error.error_code == NOT_GATED else 1)
-    except (ModuleNotFoundError, OSError) as error:
+    except (ModuleNotFoundError, OSError, sqlite3.OperationalError) as error:
         if (reason := _of_the_place(error)) is None:
             raise
         typer.echo(f"error: {reason}", err=True)
@@ -86,9 +87,12 @@ def main() -> None:
         sys.exit(2)
 
 
-def _of_the_place(error: ModuleNotFoundError | OSError) -> str | None:
+def _of_the_place(error: ModuleNotFoundError | OSError | sqlite3.OperationalError) -> str | None:
     """What is wrong with where a command runs, and the cure; None if it is another error. A gateway's image has
     no numpy, and it only reads /data."""
+    if isinstance(error, sqlite3.OperationalError):  # what is sorted on disk: an export, a snapshot
+        is_full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+        return f"{error}; {_MAKE_ROOM}" if is_full else None
     if isinstance(error, OSError):
         return f"{error}; {_CURES[error.errno]}" if error.errno in _CURES else None
     package = str(error.name).partition(".")[0]

@@ -71,6 +71,21 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_cure(
     assert done.stderr.startswith(f"error: [Errno {number}] no: '/data/archive'; {cure}")
 
 
+def test_a_disk_that_is_too_full_to_sort_on_is_said_to_be(redis_url: str) -> None:
+    before = """
+import sqlite3
+from serving.cli import app
+@app.command()
+def write():
+    database = sqlite3.connect(":memory:")
+    database.execute("PRAGMA max_page_count = 1")
+    database.execute("CREATE TABLE found (id)")
+"""
+    done = run("write", before=before, redis_url=redis_url)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: database or disk is full; make room there")
+
+
 def test_another_fault_of_the_system_keeps_its_traceback(redis_url: str) -> None:
     done = run("write", str(errno.ENOENT), before=_WRITE, redis_url=redis_url)
     assert "Traceback" in done.stderr
