@@ -80,8 +80,8 @@ def size(num_bytes: float | None) -> str:
 
 
 def plain(name: str) -> str:
-    """`reward_accuracy` as words."""
-    return name.replace("_", " ").capitalize()
+    """`reward_accuracy` as words; KL is written as everybody writes it."""
+    return name.replace("_", " ").capitalize().replace("Kl ", "KL ")
 
 
 def _utc(seconds: float) -> datetime:

@@ -107,6 +107,12 @@ def test_each_check_of_a_gate_names_the_file_it_is_from(
         assert "Win rate" in text
 
 
+def test_checks_of_a_gate_are_named_in_words(made: Invented, page: httpx2.Client) -> None:
+    shown = page.get(f"/console/runs/{made.refused}").text
+    assert '<th scope="row">KL nats</th>' in shown
+    assert '<th scope="row">Win rate</th>' in shown
+
+
 def test_every_screen_is_there_before_anything_happened(page: httpx2.Client) -> None:
     for name in ("", "/policies", "/canary", "/rewards", "/runs", "/engines", "/audit"):
         shown = page.get(f"/console{name}")
