@@ -328,7 +328,7 @@ def test_lineage_goes_from_a_version_to_its_rounds_and_from_a_round_forward(
 ) -> None:
     back = page.get("/console/lineage?of=production").text
     assert made.rounds[-2] in back
-    assert "policy · cpu-demo · reward model right in" in back
+    assert "policy cpu-demo · reward model right in" in back
     assert "policy-0000" in back
     assert "cannot be read" not in back
     assert "other weights" not in back
