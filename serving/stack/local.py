@@ -50,6 +50,8 @@ class Wish:
 def up(wish: Wish, *, console: Console) -> None:
     """Runs until it is told to stop. Raises CannotStart before anything is started."""
     data_dir = wish.data_dir.expanduser().resolve()
+    # Before anything is written there, be it a lock.
+    preflight.check_disk(data_dir, needed_bytes=preflight.ROOM_BYTES, purpose="the log")
     with preflight.hold_data(data_dir):
         ready_file = data_dir / "ready.json"
         ready_file.unlink(missing_ok=True)  # of an `up` that was killed
@@ -84,7 +86,6 @@ def check_memory(base_model: Path) -> None:
 def _check(wish: Wish, data_dir: Path) -> None:
     preflight.check_libraries()
     preflight.check_port(wish.host, wish.port)
-    preflight.check_disk(data_dir, needed_bytes=preflight.ROOM_BYTES, purpose="the log")
     if wish.redis_url is None:
         preflight.redis_binary()
         return
