@@ -90,9 +90,9 @@ def json_object(body: bytes) -> dict[str, Any]:
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is no JSON: {error}") from error
+        raise BadRequest(f"send a JSON object; the body is no JSON: {error}") from error
     if not isinstance(parsed, dict):
-        raise BadRequest("the body is no JSON object")
+        raise BadRequest("send a JSON object; the body is another JSON value")
     return parsed
 
 
