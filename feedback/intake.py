@@ -19,7 +19,7 @@ import redis
 
 from feedback.callers import Caller
 from feedback.corrections import Correction
-from feedback.errors import NotFound, Unavailable, Unprocessable
+from feedback.errors import NotFound, Unprocessable
 from feedback.events import Completion, Feedback, id_of, new_id
 from feedback.journal import AWAY, Journal
 from feedback.judgements import (
@@ -41,10 +41,6 @@ class Receipt:
 
     event: Feedback
     is_replay: bool  # the same was sent before
-
-
-class OnItsWay(Unavailable):
-    """An answer that is nowhere yet, and may wait in another gateway's outbox."""
 
 
 class Intake:
@@ -180,8 +176,8 @@ class Intake:
 
     async def _completion(self, completion_id: str, caller: Caller) -> Completion:
         event = await self._journal.get(Completion.kind, completion_id)
-        if event is None and await self._journal.may_wait_elsewhere(Completion.kind, completion_id):
-            raise OnItsWay("Redis was away; this answer is on its way to it", retry_after_s=2)
+        if event is None:
+            await self._journal.require_settled(Completion.kind, completion_id)
         if not isinstance(event, Completion) or not caller.may_judge(event):
             raise NotFound(f"there is no completion {completion_id}", param="completion_id")
         return event

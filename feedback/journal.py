@@ -55,6 +55,10 @@ _SETTLED_AFTER_S = 60.0
 _UNNOTICED_S = 10.0  # by this much others may have seen it sooner, or longer
 
 
+class OnItsWay(Unavailable):
+    """An event that is nowhere yet, and may wait in another gateway's outbox."""
+
+
 class Journal:
     """One per gateway process. State: the outbox, and the newest events in memory."""
 
@@ -132,13 +136,14 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             raise _no_disk(error) from error
 
-    async def may_wait_elsewhere(self, kind: str, event_id: str) -> bool:
-        """Whether what is found nowhere may be on its way: made while Redis was away, which was just now,
-        and not erased since. Raises redis.RedisError."""
+    async def require_settled(self, kind: str, event_id: str) -> None:
+        """Raises OnItsWay where what was found nowhere may be: made while Redis was away, which was just
+        now, and not erased since; redis.RedisError."""
         made = made_at(event_id)
         if made is None or not self._outage.covers(made):
-            return False
-        return not await self.redis.hexists(keys.index(kind), event_id)
+            return
+        if not await self.redis.hexists(keys.index(kind), event_id):
+            raise OnItsWay("Redis was away; this answer is on its way to it", retry_after_s=2)
 
     def forget(self, event_id: str) -> None:
         """Keep an erased event no longer in memory."""

@@ -231,8 +231,8 @@ async def _find(
         found = await journal.find(Completion.kind, completion_id)
         # What is unknown may wait in the outbox of this gateway.
         event = found.event if found is not None else await journal.waiting(completion_id)
-        if event is None and await journal.may_wait_elsewhere(Completion.kind, completion_id):
-            raise Unavailable("Redis was away; this answer is on its way to it", retry_after_s=2)
+        if event is None:
+            await journal.require_settled(Completion.kind, completion_id)
     is_theirs = (
         isinstance(event, Completion) and event.endpoint in endpoints and event.tenant == tenant
     )

@@ -25,7 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, 
 from feedback.callers import Caller
 from feedback.errors import BadRequest, NotFound, Unprocessable
 from feedback.events import id_of, new_id, uuid_of
-from feedback.intake import Intake, OnItsWay
+from feedback.intake import Intake
+from feedback.journal import OnItsWay
 from feedback.judgements import (
     Comment,
     Comparison,

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -21,6 +20,8 @@ from feedback.labeling.labelers import Labelers
 from feedback.settings import FeedbackSettings
 from tests.conftest import RedisServer
 from tests.feedback.conftest import a_set
+from tests.feedback.outage import waiting_elsewhere
+from tests.feedback.test_journal import until_drained
 from tests.small_disk import SmallDisk
 
 CALLER = Caller(key_id="key_1", tenant="t", is_labeler=False)
@@ -52,29 +53,18 @@ async def test_a_judgement_that_nothing_took_is_not_acknowledged_when_it_is_sent
 async def test_an_answer_that_waits_in_another_gateways_outbox_is_asked_for_again_and_judged_then(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    def a_gateways(name: str) -> Journal:
-        path = tmp_path / name / "outbox.sqlite"
-        return Journal(FeedbackSettings(redis_url=redis_server.url, outbox_path=path))
-
-    answering, judging = a_gateways("one"), a_gateways("two")
-    redis_server.stop()
     completion = an_answer()
-    await answering.append(completion)
-    redis_server.start()
-    intake = an_intake(judging)
     rating = Rating.model_validate({"completion_id": completion.id, "index": 0, "likert": 5})
-    with pytest.raises(Unavailable, match="on its way"):
-        await intake.accept(rating, CALLER)
-    an_old_id = id_of("chatcmpl-", 1 << 80)
-    with pytest.raises(NotFound):
-        await intake.accept(rating.model_copy(update={"completion_id": an_old_id}), CALLER)
-    await answering.start()
-    async with asyncio.timeout(15):
-        while answering.depth():
-            await asyncio.sleep(0.05)
-    assert (await intake.accept(rating, CALLER)).event.completion_ids == [completion.id]
-    await answering.close()
-    await judging.close()
+    async with waiting_elsewhere(completion, redis_server, tmp_path) as (answering, judging):
+        intake = an_intake(judging)
+        with pytest.raises(Unavailable, match="on its way"):
+            await intake.accept(rating, CALLER)
+        an_old_id = id_of("chatcmpl-", 1 << 80)
+        with pytest.raises(NotFound):
+            await intake.accept(rating.model_copy(update={"completion_id": an_old_id}), CALLER)
+        await answering.start()
+        await until_drained(answering, timeout_s=15)
+        assert (await intake.accept(rating, CALLER)).event.completion_ids == [completion.id]
 
 
 async def test_imported_answers_to_different_prompts_are_not_compared(

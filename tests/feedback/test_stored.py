@@ -22,6 +22,8 @@ from feedback.outbox import Outbox
 from feedback.settings import FeedbackSettings
 from feedback.stored import Query
 from tests.conftest import RedisServer
+from tests.feedback.outage import waiting_elsewhere
+from tests.feedback.test_journal import until_drained
 
 SECRET = "the-cat-sleeps-under-the-stairs"
 
@@ -267,24 +269,12 @@ async def test_what_waits_in_another_gateways_outbox_is_not_said_to_be_unknown(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
     """Who would delete it would take it for gone, and then it would come."""
-
-    def a_gateways(name: str) -> Journal:
-        path = tmp_path / name / "outbox.sqlite"
-        return Journal(FeedbackSettings(redis_url=redis_server.url, outbox_path=path))
-
-    answering, asked = a_gateways("one"), a_gateways("two")
-    redis_server.stop()
     answer = completion(id=new_id("chatcmpl-"))
-    await answering.append(answer)
-    redis_server.start()
-    with pytest.raises(Unavailable, match="on its way"):
+    async with waiting_elsewhere(answer, redis_server, tmp_path) as (answering, asked):
+        with pytest.raises(Unavailable, match="on its way"):
+            await stored.erase(asked, answer.id, tenant="t")
+        await answering.start()
+        await until_drained(answering, timeout_s=15)
         await stored.erase(asked, answer.id, tenant="t")
-    await answering.start()
-    async with asyncio.timeout(15):
-        while answering.depth():
-            await asyncio.sleep(0.05)
-    await stored.erase(asked, answer.id, tenant="t")
-    with pytest.raises(NotFound):
-        await stored.get(asked, answer.id, tenant="t")
-    await answering.close()
-    await asked.close()
+        with pytest.raises(NotFound):
+            await stored.get(asked, answer.id, tenant="t")
