@@ -42,12 +42,12 @@ _ARCHIVER = "feedback.archive.process"
 _QUEUED_S = 20  # a message for the train worker that was not taken in this time is sent again
 
 _REDIS_URL = FeedbackSettings().redis_url
-# Of an address over TLS that says nothing more kombu would take any certificate.
-_SAYS_NOTHING_OF_TLS = _REDIS_URL.startswith("rediss://") and "ssl_" not in _REDIS_URL
+# Where the address says no more of TLS than that: kombu would take any certificate.
+_TLS = {"ssl_cert_reqs": ssl.CERT_REQUIRED} if _REDIS_URL.startswith("rediss://") else None
 
 app = Celery("hone", broker=_REDIS_URL)
 app.conf.update(
-    broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED} if _SAYS_NOTHING_OF_TLS else None,
+    broker_use_ssl=_TLS,
     accept_content=["json"],
     task_serializer="json",
     task_ignore_result=True,
